@@ -1,0 +1,241 @@
+"""Configuration, from the environment alone. What is missing or contradictory stops the start and names the variable.
+
+README.md lists every variable with its meaning; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from tenants.keyring import Keyring
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+
+def required(name: str, hint: str) -> str:
+    value = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set: {hint}. `make run` sets it for a demonstration; README.md tells what production needs.")
+    return str(value)
+
+
+DEBUG = env.bool("ACS_DEBUG", default=False)
+SECRET_KEY = required("SECRET_KEY", "a random text of 50 characters or more that signs sessions")
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("SECRET_KEY is shorter than 32 characters: sessions could be forged")
+
+# ---- secrets at rest -------------------------------------------------------------------------------------------------
+try:
+    KEYRING = Keyring.parse(required("ACS_KEYRING", "id:base64 pairs of 32 random bytes, comma separated, the first one seals"))
+except ValueError as error:
+    raise ImproperlyConfigured(f"ACS_KEYRING: {error}") from error
+
+# ---- services --------------------------------------------------------------------------------------------------------
+required("DATABASE_URL", "postgresql://USER@HOST/NAME, with the role of this kind of process (acs_owner, acs_web, acs_worker, acs_mover)")
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db("DATABASE_URL")}
+if DATABASES["default"]["ENGINE"] not in ("django.db.backends.postgresql", "django.db.backends.postgresql_psycopg2"):
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: the fleet rests on its row-level security")
+WEB_THREADS = env.int("ACS_WEB_THREADS", default=8)
+DATABASES["default"].update(
+    ENGINE="django.db.backends.postgresql",
+    CONN_MAX_AGE=0,
+    OPTIONS={
+        "pool": {"min_size": 1, "max_size": env.int("ACS_DB_POOL", default=WEB_THREADS + 2), "timeout": env.int("ACS_DB_POOL_TIMEOUT", default=5)},
+        "connect_timeout": 5,
+        "options": "-c statement_timeout=30s -c lock_timeout=10s",
+        "prepare_threshold": 5,
+    },
+)
+REDIS_URL = required("REDIS_URL", "redis://[:PASSWORD@]HOST:PORT/DB of a Valkey or Redis server")
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+# ---- the service itself ----------------------------------------------------------------------------------------------
+PUBLIC_URL = required("ACS_PUBLIC_URL", "the address under which devices and people reach this service, such as https://acs.example.com").rstrip("/")
+ALLOWED_HOSTS = env.list("ACS_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL.startswith("https://") else []
+TRUSTED_PROXIES = env.int("ACS_TRUSTED_PROXIES", default=0)  # how many proxies in front append to X-Forwarded-For
+ANONYMOUS_BOOTSTRAP = env.bool("ACS_ANONYMOUS_BOOTSTRAP", default=True)
+ANONYMOUS_LIMIT = env.str("ACS_ANONYMOUS_LIMIT", default="30/minute")
+CREDENTIAL_LIMIT = env.str("ACS_CREDENTIAL_LIMIT", default="1000/second")
+BAD_CREDENTIAL_LIMIT = env.str("ACS_BAD_CREDENTIAL_LIMIT", default="60/minute")
+MAX_BODY_BYTES = 16 * 1024
+
+# ---- names and gateway -----------------------------------------------------------------------------------------------
+TENANT_DOMAIN = env.str("ACS_TENANT_DOMAIN", default="")  # tenants are reached at https://<account>.<this>
+GATEWAY_SOCKETS = env.list("ACS_GATEWAY_SOCKETS", default=[])  # HAProxy runtime sockets: a path, or HOST:PORT
+if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
+    missing = "ACS_GATEWAY_SOCKETS" if TENANT_DOMAIN else "ACS_TENANT_DOMAIN"
+    raise ImproperlyConfigured(f"{missing} is not set: permanent names need both ACS_TENANT_DOMAIN and ACS_GATEWAY_SOCKETS")
+
+# ---- clusters --------------------------------------------------------------------------------------------------------
+POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
+CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
+POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
+
+# ---- Django ----------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.staticfiles",
+    "django_structlog",
+    "pgtrigger",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "tenants",
+    "placement",
+    "billing",
+    "acs",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+]
+ROOT_URLCONF = "acs.urls"
+WSGI_APPLICATION = "acs.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+STATIC_URL = "/static/"
+STATIC_ROOT = env.path("ACS_STATIC_ROOT", default=str(BASE_DIR / "static"))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_MANIFEST_STRICT = False
+
+# ---- security --------------------------------------------------------------------------------------------------------
+SECURE_TLS = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_TLS
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_HSTS_SECONDS = 31536000 if SECURE_TLS else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# ---- API -------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["acs.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["acs.api.permissions.HasScope"],
+    "DEFAULT_PAGINATION_CLASS": "acs.api.pages.CursorPages",
+    "PAGE_SIZE": 50,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "acs.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Admission/Control Service",
+    "DESCRIPTION": "The front door and back office of a fleet of headscale servers.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# ---- tasks -----------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT = 120
+CELERY_TASK_SOFT_TIME_LIMIT = 90
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600, "socket_timeout": 5, "socket_connect_timeout": 2, "max_retries": 1}
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+
+# ---- logs ------------------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.str("ACS_LOG_LEVEL", default="INFO")
+SHARED_PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+            "foreign_pre_chain": SHARED_PROCESSORS,
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"httpx2": {"level": "WARNING"}, "httpcore2": {"level": "WARNING"}, "celery.app.trace": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+}
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, *SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)

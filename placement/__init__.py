@@ -1,0 +1,1 @@
+"""Where: clusters, bindings, grants, devices, and all that is known about headscale."""

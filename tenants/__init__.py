@@ -1,0 +1,1 @@
+"""Who may use the fleet and how much: plans, tenants, credentials, quota, lifecycle, audit."""
