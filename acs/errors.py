@@ -1,0 +1,131 @@
+"""The one table that turns domain errors into HTTP: RFC 9457 problem documents with a stable `code`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import HttpResponse, JsonResponse
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
+from rest_framework import exceptions as rest
+from rest_framework.views import set_rollback
+
+from placement import errors as placement
+from tenants import errors as tenants
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An HTTP answer: the stable code, its status, what a person reads, and when to come back (seconds)."""
+
+    code: str
+    status: int
+    title: str
+    retry_after: int | None = None
+
+
+UNAVAILABLE = Problem("service-unavailable", 503, "The service cannot answer right now; nothing was done that a repeat would do twice.", 5)
+PROBLEMS: dict[type[Exception], Problem] = {
+    tenants.MalformedRequest: Problem("malformed-request", 400, "The request cannot be read."),
+    tenants.InvalidAccount: Problem("malformed-request", 400, "The account name is not usable."),
+    tenants.BadCredential: Problem("bad-credential", 401, "The credential is not valid."),
+    tenants.UnknownAccount: Problem("unknown-account", 404, "No tenant has this account."),
+    tenants.QuotaExceeded: Problem("quota-exceeded", 403, "Every device slot of the tenant is taken."),
+    tenants.TenantSuspended: Problem("tenant-suspended", 403, "The tenant is suspended."),
+    tenants.IdempotencyMismatch: Problem("idempotency-mismatch", 422, "This idempotency key was used for another request."),
+    tenants.TooManyRequests: Problem("too-many-requests", 429, "Too many requests."),
+    tenants.WrongState: Problem("wrong-state", 409, "That does not fit the present state."),
+    placement.RegionNotInPlan: Problem("region-not-in-plan", 403, "The plan does not include the wished region."),
+    placement.NoClusterAvailable: Problem("no-cluster-available", 503, "No cluster has room right now.", 60),
+    placement.ClusterRefused: Problem("cluster-error", 502, "The cluster refused.", 30),
+    placement.ClusterUnreachable: Problem("cluster-busy", 503, "The cluster cannot be reached right now.", 10),
+    placement.ClusterSilent: Problem("cluster-busy", 503, "The cluster did not answer in time.", 30),
+    rest.NotAuthenticated: Problem("bad-credential", 401, "A credential is needed."),
+    rest.AuthenticationFailed: Problem("bad-credential", 401, "The credential is not valid."),
+    rest.PermissionDenied: Problem("missing-scope", 403, "The credential lacks the scope for this."),
+    rest.NotFound: Problem("not-found", 404, "There is no such thing."),
+    rest.MethodNotAllowed: Problem("method-not-allowed", 405, "This address does not know the method."),
+    rest.NotAcceptable: Problem("not-acceptable", 406, "Answers are application/json."),
+    rest.UnsupportedMediaType: Problem("unsupported-media-type", 415, "Requests are application/json."),
+    rest.ParseError: Problem("malformed-request", 400, "The request cannot be read."),
+    rest.ValidationError: Problem("malformed-request", 400, "The request cannot be read."),
+    OperationalError: UNAVAILABLE,
+    InterfaceError: UNAVAILABLE,
+    PoolTimeout: UNAVAILABLE,
+    RedisError: UNAVAILABLE,
+}
+
+
+def problem_of(error: BaseException) -> Problem | None:
+    """The row of the table for this error or the nearest of its bases; None for what nobody foresaw."""
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return None
+
+
+def answer(error: BaseException) -> HttpResponse | None:
+    """The problem document for a foreseen error; None for an unforeseen one, which stays a logged 500."""
+    problem = problem_of(error)
+    if problem is None:
+        return None
+    if problem is UNAVAILABLE:
+        log.warning("unavailable", error=str(error), kind=type(error).__name__)
+    return respond(problem, detail=_detail(error, problem), errors=_fields(error), retry_after=_retry_after(error, problem))
+
+
+def respond(problem: Problem, *, detail: str = "", errors: dict[str, Any] | None = None, retry_after: int | None = None) -> HttpResponse:
+    body: dict[str, Any] = {"type": f"{settings.PUBLIC_URL}/problems/{problem.code}", "title": problem.title, "status": problem.status, "code": problem.code}
+    if detail:
+        body["detail"] = detail
+    if errors:
+        body["errors"] = errors
+    response = JsonResponse(body, status=problem.status, content_type="application/problem+json")
+    if retry_after is not None:
+        response["Retry-After"] = str(retry_after)
+    if problem.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:  # noqa: ARG001 - DRF's signature
+    """DRF's exception handler."""
+    set_rollback()
+    if isinstance(error, DatabaseError) and problem_of(error) is None:
+        return None
+    return answer(error)
+
+
+def _detail(error: BaseException, problem: Problem) -> str:
+    if problem.code in ("bad-credential", "service-unavailable", "cluster-busy", "unknown-account"):
+        return ""
+    if isinstance(error, rest.ValidationError | rest.APIException):
+        return "" if isinstance(error, rest.ValidationError) else str(error.detail)
+    return str(error)
+
+
+def _fields(error: BaseException) -> dict[str, Any] | None:
+    if isinstance(error, tenants.MalformedRequest):
+        return dict(error.errors)
+    if isinstance(error, rest.ValidationError):
+        return error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+    return None
+
+
+def _retry_after(error: BaseException, problem: Problem) -> int | None:
+    if isinstance(error, tenants.TooManyRequests):
+        return max(1, math.ceil(error.retry_after.total_seconds()))
+    return problem.retry_after
+
+
+def not_found(request: Any, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's handler signature
+    """handler404 of the API's addresses."""
+    return respond(PROBLEMS[rest.NotFound])

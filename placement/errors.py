@@ -1,0 +1,40 @@
+"""What can be wrong about a cluster or a placement, in the domain's words. acs/errors.py gives each its HTTP answer."""
+
+from __future__ import annotations
+
+
+class PlacementError(Exception):
+    """The base of this page."""
+
+
+class RegionNotInPlan(PlacementError):
+    """The wished region is not one that the tenant's plan allows."""
+
+
+class NoClusterAvailable(PlacementError):
+    """No active cluster has room for the tenant."""
+
+
+class ClusterError(PlacementError):
+    """A server did not do what it was asked. Which of the three it was decides whether a repeat is safe."""
+
+    def __init__(self, cluster_id: str, reason: str) -> None:
+        super().__init__(f"{cluster_id}: {reason}")
+        self.cluster_id = cluster_id
+        self.reason = reason
+
+
+class ClusterRefused(ClusterError):
+    """The server answered no (`status` is its HTTP status). Nothing was done."""
+
+    def __init__(self, cluster_id: str, reason: str, *, status: int) -> None:
+        super().__init__(cluster_id, reason)
+        self.status = status
+
+
+class ClusterUnreachable(ClusterError):
+    """The request was never sent: repeating it is safe."""
+
+
+class ClusterSilent(ClusterError):
+    """The request was sent and no usable answer came: it may have been done. Never repeat a create after this; the sweeper settles it."""

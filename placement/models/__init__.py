@@ -1,0 +1,7 @@
+"""The rows of clusters, of who lives where, of promised keys and joined devices, and of what servers reported."""
+
+from placement.models.cluster import Cluster, Fleet
+from placement.models.living import Binding, Device, Grant, Slot
+from placement.models.watch import LoadSample, PollRun
+
+__all__ = ["Binding", "Cluster", "Device", "Fleet", "Grant", "LoadSample", "PollRun", "Slot"]

@@ -1,0 +1,53 @@
+"""What can be wrong about a tenant, a credential or a quota, in the domain's words. acs/errors.py gives each its HTTP answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class TenantError(Exception):
+    """The base of this page."""
+
+
+class MalformedRequest(TenantError):
+    """A request's field is missing, unknown, of the wrong type or out of range. `errors` maps each field to its reason."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in errors.items()))
+        self.errors = errors
+
+
+class BadCredential(TenantError):
+    """The secret is unknown, expired, revoked, used up or another tenant's: the caller is never told which."""
+
+
+class UnknownAccount(TenantError):
+    """No tenant has this account."""
+
+
+class TenantSuspended(TenantError):
+    """The tenant is suspended or closed; told to holders of one of its credentials only."""
+
+
+class QuotaExceeded(TenantError):
+    """Every device slot of the tenant is taken."""
+
+
+class IdempotencyMismatch(TenantError):
+    """The idempotency key was used before, for another request."""
+
+
+class TooManyRequests(TenantError):
+    """A limit is spent. `retry_after` says when to come back."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__("too many requests")
+        self.retry_after = retry_after
+
+
+class InvalidAccount(TenantError):
+    """The name cannot be an account (tenants/accounts.py says what can)."""
+
+
+class WrongState(TenantError):
+    """The act does not fit the state: resuming an active tenant, revoking a revoked key."""

@@ -1,0 +1,7 @@
+"""The rows of tenants, their credentials, their quota and the audit."""
+
+from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
+from tenants.models.credentials import ApiToken, EnrolmentKey
+from tenants.models.tenant import Membership, Plan, Quota, Tenant
+
+__all__ = ["ApiToken", "AuditChain", "AuditEvent", "AuditSeal", "EnrolmentKey", "Membership", "Plan", "Quota", "Tenant"]

@@ -1,0 +1,71 @@
+"""What lets a device or a program in. Secrets are shown once; the database holds their SHA-256 (they are long and random)."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from tenants.models.tenant import Tenant
+from tenants.scoping import TenantManager
+
+
+class EnrolmentKey(models.Model):
+    """A bearer secret with which devices of one tenant ask to join."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="enrolment_keys")
+    description = models.CharField(_("description"), max_length=200, blank=True)
+    digest = models.BinaryField(_("SHA-256 of the secret"), max_length=32, unique=True, editable=False)
+    hint = models.CharField(_("first characters"), max_length=24, editable=False)
+    max_uses = models.PositiveIntegerField(_("uses at most"), null=True, blank=True, help_text=_("Empty: no limit but the quota."))
+    uses = models.PositiveIntegerField(_("uses"), default=0, editable=False)
+    ephemeral = models.BooleanField(_("ephemeral devices"), default=False)
+    key_lifetime = models.DurationField(_("lifetime of the keys handed out"))
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+
+    objects = TenantManager()
+
+    class Meta:
+        verbose_name = _("enrolment key")
+        verbose_name_plural = _("enrolment keys")
+        ordering = ["-created_at", "id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(max_uses=None) | Q(uses__lte=F("max_uses")), name="enrolment_key_is_used_within_its_limit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hint}…"
+
+
+class ApiToken(models.Model):
+    """A program's access to /api/v1: a tenant's own, or an operator's (no tenant)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="api_tokens", null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    description = models.CharField(_("description"), max_length=200, blank=True)
+    digest = models.BinaryField(_("SHA-256 of the secret"), max_length=32, unique=True, editable=False)
+    hint = models.CharField(_("first characters"), max_length=24, editable=False)
+    scopes = ArrayField(models.CharField(max_length=40), verbose_name=_("scopes"))
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires"))
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+
+    objects = TenantManager()
+
+    class Meta:
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        ordering = ["-created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.hint}…"
