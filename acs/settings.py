@@ -47,6 +47,7 @@ DATABASES["default"].update(
     ENGINE="django.db.backends.postgresql",
     CONN_MAX_AGE=0,
     OPTIONS={
+        **DATABASES["default"].get("OPTIONS", {}),  # ?host=, ?sslmode= and the like
         "pool": {"min_size": 1, "max_size": env.int("ACS_DB_POOL", default=WEB_THREADS + 2), "timeout": env.int("ACS_DB_POOL_TIMEOUT", default=5)},
         "connect_timeout": 5,
         "options": "-c statement_timeout=30s -c lock_timeout=10s",
