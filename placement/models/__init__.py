@@ -2,6 +2,6 @@
 
 from placement.models.cluster import Cluster, Fleet
 from placement.models.living import Binding, Device, Grant, Slot
-from placement.models.watch import LoadSample, PollRun
+from placement.models.watch import LoadSample, PollRun, Watch
 
-__all__ = ["Binding", "Cluster", "Device", "Fleet", "Grant", "LoadSample", "PollRun", "Slot"]
+__all__ = ["Binding", "Cluster", "Device", "Fleet", "Grant", "LoadSample", "PollRun", "Slot", "Watch"]

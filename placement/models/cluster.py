@@ -59,7 +59,6 @@ class Cluster(models.Model):
     noise_public_key = models.CharField(_("Noise public key"), max_length=80, blank=True)
     version = models.CharField(_("version"), max_length=40, blank=True)
     registered_at = models.DateTimeField(_("registered"), null=True, blank=True)
-    last_poll_started_at = models.DateTimeField(_("last complete poll started"), null=True, blank=True, editable=False)
     derp_map = models.JSONField(_("DERP map"), null=True, blank=True, help_text=_("Empty: the fleet-wide map."))
 
     class Meta:

@@ -8,6 +8,23 @@ from django.utils.translation import gettext_lazy as _
 from placement.models.cluster import Cluster
 
 
+class Watch(models.Model):
+    """What ACS knows of a cluster and since when; the row that one observer at a time locks."""
+
+    cluster = models.OneToOneField(Cluster, models.CASCADE, primary_key=True, related_name="watch")
+    complete_at = models.DateTimeField(_("last complete poll started"), null=True, blank=True)
+    attempted_at = models.DateTimeField(_("last poll started"), null=True, blank=True)
+    nodes = models.PositiveIntegerField(_("nodes"), default=0)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+
+    class Meta:
+        verbose_name = _("watch")
+        verbose_name_plural = _("watches")
+
+    def __str__(self) -> str:
+        return f"{self.cluster_id} at {self.complete_at}"
+
+
 class PollRun(models.Model):
     """One look at a cluster. A failed or suspect one changes nothing but this record."""
 

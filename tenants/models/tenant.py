@@ -23,6 +23,7 @@ class Plan(models.Model):
     name = models.SlugField(_("name"), primary_key=True, max_length=40)
     title = models.CharField(_("title"), max_length=80)
     max_devices = models.PositiveIntegerField(_("devices at most"))
+    expected_devices = models.PositiveIntegerField(_("devices expected"), default=10, help_text=_("What a new tenant counts for when a cluster is chosen."))
     regions = ArrayField(models.SlugField(max_length=32), verbose_name=_("regions"), default=list, blank=True, help_text=_("Empty: every region."))
     default_region = models.SlugField(_("default region"), max_length=32, blank=True)
     strategy = models.CharField(_("clusters"), max_length=12, choices=Strategy.choices, default=Strategy.SHARED)

@@ -1,0 +1,46 @@
+"""Keys and users on servers that ACS reaches only from outside: external clusters by their admin API, fleets elsewhere by their database.
+
+Nothing here runs inside a transaction of ours: a slow server must never hold a row lock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from placement import clusters
+from placement.headscale import fleet
+from placement.headscale.admin import PreAuthKey
+from placement.headscale.keys import AuthKey
+from placement.models import Cluster
+
+
+def ensure_user(cluster: Cluster, account: str) -> int:
+    """The id of the tenant's headscale user, made if missing. Asking first makes a repeat after silence safe. Raises: ClusterError."""
+    if cluster.fleet_id is not None:
+        with fleet.connect(cluster.fleet, "web") as connection:
+            row = connection.execute("select headscale.make_user(%s, %s)", [cluster.cluster_id, account]).fetchone()
+        return int(row[0])
+    with clusters.admin_of(cluster) as admin:
+        for user in admin.users(name=account):
+            if user.name == account:
+                return int(user.id)
+        return int(admin.make_user(account).id)
+
+
+def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool) -> PreAuthKey:
+    """A new single-use key of an external cluster. Raises: ClusterRefused, ClusterUnreachable, ClusterSilent (never repeat then)."""
+    with clusters.admin_of(cluster) as admin:
+        return admin.make_key(headscale_user_id, expiration=expires_at, ephemeral=ephemeral)
+
+
+def put(cluster: Cluster, key: AuthKey, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, now: datetime) -> int:
+    """Put a derived key into a fleet elsewhere and return its id. Safe to repeat: the prefix is unique. Raises: ClusterError."""
+    with fleet.connect(cluster.fleet, "web") as connection:
+        inserted = connection.execute(
+            "insert into headscale.pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id)"
+            " values (%s, %s, %s, false, %s, false, '[]', %s, %s, %s)"
+            " on conflict (prefix) where prefix is not null and prefix <> '' do nothing returning id",
+            [key.prefix, key.hashed(), headscale_user_id, ephemeral, now, expires_at, cluster.cluster_id],
+        ).fetchone()
+        row = inserted or connection.execute("select id from headscale.pre_auth_keys where prefix = %s", [key.prefix]).fetchone()
+    return int(row[0])

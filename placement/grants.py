@@ -1,0 +1,153 @@
+"""Promised keys: a slot of the quota, the grant and, on a fleet in our own database, the key itself, in one statement.
+
+A slot's grant is `live` while its key may still be redeemed. What ends a grant: its key is used (redeemed), or the key expired and a
+complete poll that started later still shows it unused (expired); what was promised and provably never made is released.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from placement.headscale import keys
+from placement.models import Grant
+from placement.standing import Standing
+from tenants.errors import BadCredential, QuotaExceeded
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of the request becomes part of the grant."""
+
+    digest: bytes
+    idempotency_key: str | None
+    registration_id: str | None
+    hostname: str
+    os: str
+
+
+@dataclass(frozen=True)
+class Promised:
+    """A grant as just made. `key_id` is None until the server has the key."""
+
+    grant_id: UUID
+    keyring_id: str
+    expires_at: datetime
+    key_id: int | None
+
+
+TAKE_NEW_SLOT = """
+quota as (
+    update tenants_quota set used = used + 1 where tenant_id = %(tenant_id)s and used < "limit" returning 1
+), slot as (
+    insert into placement_slot (id, tenant_id, registration_id, taken_at)
+    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(now)s from quota, key_use returning id
+)"""
+KEEP_SLOT = """
+quota as (select 1), slot as (
+    update placement_slot set taken_at = taken_at where id = %(slot_id)s and released_at is null and exists (select 1 from key_use) returning id
+)"""
+PUT_KEY = """
+key as (
+    insert into headscale.pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id)
+    select %(prefix)s, %(hash)s, %(headscale_user_id)s, false, %(ephemeral)s, false, '[]', %(now)s, %(expires_at)s, %(cluster_id)s from slot returning id
+)"""
+NO_KEY_YET = "key as (select null::bigint as id from slot)"
+PROMISE = """
+with key_use as (
+    update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s
+    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) returning 1
+), {slot}, {key}, granted as (
+    insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
+        keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
+    select %(grant_id)s, %(tenant_id)s, %(cluster_id)s, slot.id, %(enrolment_key_id)s, case when key.id is null then 'reserved' else 'issued' end,
+        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s, %(expires_at)s,
+        case when key.id is null then null else %(now)s end
+    from slot, key returning key_id
+)
+select (select count(*) from key_use), (select count(*) from quota), (select count(*) from slot), (select key_id from granted)
+"""
+STATEMENTS = {
+    (new, with_key): PROMISE.format(slot=TAKE_NEW_SLOT if new else KEEP_SLOT, key=PUT_KEY if with_key else NO_KEY_YET)
+    for new in (True, False)
+    for with_key in (True, False)
+}
+
+
+class SlotVanished(Exception):
+    """The slot was released between reading and using it: ask again."""
+
+
+def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
+    """Take a slot (or keep the one that the registration holds) and promise a key. Must run inside the transaction of `standing`.
+
+    Raises: BadCredential (the enrolment key is used up), QuotaExceeded, SlotVanished; IntegrityError when the same idempotency key
+    or registration is being admitted right now: roll back and look again.
+    """
+    grant_id, keyring_id = uuid.uuid4(), settings.KEYRING.current
+    expires_at = now + standing.key_lifetime
+    key = keys.derive(settings.KEYRING, keyring_id, grant_id) if standing.fleet_name else None
+    statement = STATEMENTS[standing.slot_id is None, standing.fleet_is_own]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement,
+            {
+                "now": now,
+                "expires_at": expires_at,
+                "enrolment_key_id": standing.enrolment_key_id,
+                "tenant_id": standing.tenant_id,
+                "cluster_id": standing.cluster_id,
+                "headscale_user_id": standing.headscale_user_id,
+                "ephemeral": standing.ephemeral,
+                "slot_id": standing.slot_id or uuid.uuid4(),
+                "registration_id": asked.registration_id,
+                "grant_id": grant_id,
+                "idempotency_key": asked.idempotency_key,
+                "digest": asked.digest,
+                "hostname": asked.hostname,
+                "os": asked.os,
+                "keyring_id": keyring_id,
+                "prefix": key.prefix if key else "",
+                "hash": key.hashed() if key and standing.fleet_is_own else None,
+            },
+        )
+        key_uses, quota_taken, slots, key_id = cursor.fetchone()
+    if not key_uses:
+        raise BadCredential
+    if not quota_taken:
+        raise QuotaExceeded("every device slot of the tenant is taken")
+    if not slots:
+        raise SlotVanished
+    return Promised(grant_id, keyring_id, expires_at, key_id)
+
+
+def retire(grant_id: UUID, cluster_id: str, key_id: int | None, *, own_fleet: bool, now: datetime) -> None:
+    """End a live grant whose slot is about to get another key: its unused key expires on the server at once (own fleet), and it no longer counts as live."""
+    if own_fleet and key_id is not None:
+        with connection.cursor() as cursor:
+            cursor.execute("select headscale.retire_key(%s, %s)", [cluster_id, key_id])
+    Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, expires_at=now)
+
+
+def mark_issued(grant_id: UUID, *, key_id: int, now: datetime, answer_sealed: str = "") -> bool:
+    """The server has made the key."""
+    fields = {"state": Grant.State.ISSUED, "key_id": key_id, "issued_at": now, "answer_sealed": answer_sealed}
+    return Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.RESERVED).update(**fields) == 1
+
+
+def mark_unknown(grant_id: UUID) -> bool:
+    """The server fell silent: nobody knows whether the key exists. The sweeper finds out."""
+    return Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.RESERVED).update(state=Grant.State.UNKNOWN) == 1
+
+
+def forget_idempotency(grant_id: UUID) -> None:
+    """An idempotency key is held for a day; after that it may name another request."""
+    Grant.objects.across_tenants().filter(pk=grant_id).update(idempotency_key=None)
+
+
+IDEMPOTENCY_HELD = timedelta(hours=24)

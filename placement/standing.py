@@ -1,0 +1,109 @@
+"""What one statement tells about a device that asks: its credential, its tenant, where that lives, and what it was promised before.
+
+The tenant and its binding are read FOR SHARE: a suspension or a move, which take the rows FOR UPDATE, waits for admissions
+under way and is seen by all that follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A grant as a repeated request finds it."""
+
+    grant_id: UUID
+    enrolment_key_id: UUID
+    digest: bytes
+    state: str
+    slot_id: UUID
+    cluster_id: str
+    keyring_id: str
+    key_id: int | None
+    created_at: datetime
+    expires_at: datetime
+    answer_sealed: str
+
+    @classmethod
+    def read(cls, row: dict[str, Any], alias: str) -> Promise | None:
+        if row[f"{alias}_id"] is None:
+            return None
+        return cls(
+            grant_id=row[f"{alias}_id"],
+            enrolment_key_id=row[f"{alias}_enrolment_key_id"],
+            digest=bytes(row[f"{alias}_request_digest"]),
+            state=row[f"{alias}_state"],
+            slot_id=row[f"{alias}_slot_id"],
+            cluster_id=row[f"{alias}_cluster_id"],
+            keyring_id=row[f"{alias}_keyring_id"],
+            key_id=row[f"{alias}_key_id"],
+            created_at=row[f"{alias}_created_at"],
+            expires_at=row[f"{alias}_expires_at"],
+            answer_sealed=row[f"{alias}_answer_sealed"],
+        )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A valid credential's holder. `binding` facts are None until the tenant is placed."""
+
+    enrolment_key_id: UUID
+    ephemeral: bool
+    key_lifetime: timedelta
+    used_up: bool
+    tenant_id: UUID
+    account: str
+    tenant_state: str
+    cluster_id: str
+    client_url: str
+    headscale_user_id: int
+    fleet_name: str | None
+    fleet_is_own: bool
+    slot_id: UUID | None
+    repeated: Promise | None
+    live: Promise | None
+
+
+PROMISED = ("id", "enrolment_key_id", "request_digest", "state", "slot_id", "cluster_id", "keyring_id", "key_id", "created_at", "expires_at", "answer_sealed")
+
+
+def _columns(alias: str) -> str:
+    return ", ".join(f"{alias}.{column} as {alias}_{column}" for column in PROMISED)
+
+
+STANDING = f"""
+select k.id as enrolment_key_id, k.ephemeral, k.key_lifetime, k.max_uses is not null and k.uses >= k.max_uses as used_up,
+    t.id as tenant_id, t.account, t.state as tenant_state,
+    b.cluster_id, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
+    s.id as slot_id, {_columns("repeated")}, {_columns("live")}
+from tenants_enrolmentkey k
+join tenants_tenant t on t.id = k.tenant_id
+join placement_binding b on b.tenant_id = t.id
+join placement_cluster c on c.cluster_id = b.cluster_id
+left join placement_fleet f on f.name = c.fleet_id
+left join placement_grant repeated on repeated.enrolment_key_id = k.id and repeated.idempotency_key = %(idempotency_key)s
+left join placement_slot s on s.tenant_id = t.id and s.registration_id = %(registration_id)s and s.released_at is null
+left join placement_grant live on live.slot_id = s.id and live.state in ('reserved', 'issued', 'unknown')
+where k.digest = %(digest)s and k.revoked_at is null and (k.expires_at is null or k.expires_at > %(now)s)
+  and (%(account)s = '' or t.account = %(account)s)
+for share of t, b
+"""  # noqa: S608 - the column names are this page's own
+
+
+def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registration_id: str | None, now: datetime) -> Standing | None:
+    """Who presents this secret, if it is valid now, fits the account and its tenant is placed. Must run inside a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(STANDING, {"digest": digest, "account": account, "idempotency_key": idempotency_key, "registration_id": registration_id, "now": now})
+        rows = cursor.fetchall()
+        names = [column.name for column in cursor.description]
+    if not rows:
+        return None
+    row = dict(zip(names, rows[0], strict=True))
+    facts = {name: value for name, value in row.items() if not name.startswith(("repeated_", "live_"))}
+    return Standing(**facts, repeated=Promise.read(row, "repeated"), live=Promise.read(row, "live"))

@@ -1,0 +1,89 @@
+"""A tenant's life: created, suspended and resumed, closed and (until its devices are deleted) reopened, moved to another plan.
+
+Suspending stops new keys at once and, after a grace period, expires the devices; closing deletes them after a retention period.
+Both are only marked here; acs/tasks.py carries out what has fallen due, so that either can be undone until then.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from tenants import accounts, audit
+from tenants.errors import MalformedRequest, WrongState
+from tenants.models import Plan, Quota, Tenant
+
+GRACE = timedelta(days=7)
+RETENTION = timedelta(days=30)
+
+
+@transaction.atomic
+def create(account: str, *, plan: Plan, now: datetime, actor: str, title: str = "") -> Tenant:
+    """A new tenant with its quota. It gets a cluster with its first device. Raises: InvalidAccount, MalformedRequest (the account is taken)."""
+    accounts.check(account)
+    if Tenant.objects.filter(account=account).exists():
+        raise MalformedRequest({"account": "taken"})
+    tenant = Tenant.objects.create(account=account, title=title, plan=plan)
+    Quota.objects.create(tenant=tenant, limit=plan.max_devices)
+    audit.record("tenant.create", actor=actor, tenant=tenant, target=account, now=now, plan=plan.name)
+    return tenant
+
+
+@transaction.atomic
+def suspend(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", grace: timedelta = GRACE) -> Tenant:
+    """No new keys from now on; devices expire when `grace` is over. Raises: WrongState unless active."""
+    locked = _lock(tenant, Tenant.State.ACTIVE)
+    return _change(locked, "tenant.suspend", actor, now, reason, state=Tenant.State.SUSPENDED, suspended_at=now, devices_expire_at=now + grace)
+
+
+@transaction.atomic
+def resume(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Tenant:
+    """New keys again. Devices that expired meanwhile sign in anew. Raises: WrongState unless suspended."""
+    locked = _lock(tenant, Tenant.State.SUSPENDED)
+    return _change(locked, "tenant.resume", actor, now, reason, state=Tenant.State.ACTIVE, suspended_at=None, devices_expire_at=None)
+
+
+@transaction.atomic
+def close(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", retention: timedelta = RETENTION) -> Tenant:
+    """No keys, no API; devices expire at once and are deleted when `retention` is over. Raises: WrongState when closed already."""
+    locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
+    return _change(
+        locked, "tenant.close", actor, now, reason, state=Tenant.State.CLOSED, closed_at=now, devices_expire_at=now, devices_delete_at=now + retention
+    )
+
+
+@transaction.atomic
+def reopen(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Tenant:
+    """Undo a close before its retention ends. Raises: WrongState when not closed, or when its devices are deleted already."""
+    locked = _lock(tenant, Tenant.State.CLOSED)
+    if locked.devices_delete_at is None or locked.devices_delete_at <= now:
+        raise WrongState("the retention period is over: the tenant's devices are deleted")
+    return _change(
+        locked, "tenant.reopen", actor, now, reason, state=Tenant.State.ACTIVE, closed_at=None, suspended_at=None, devices_expire_at=None, devices_delete_at=None
+    )
+
+
+@transaction.atomic
+def change_plan(tenant: Tenant, plan: Plan, *, now: datetime, actor: str) -> Tenant:
+    """Limits follow at once. A tenant over its new limit keeps its devices and gets no new keys."""
+    locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
+    before = locked.plan_id
+    Quota.objects.filter(tenant=locked).update(limit=plan.max_devices)
+    Tenant.objects.filter(pk=locked.pk).update(plan=plan)
+    audit.record("tenant.change_plan", actor=actor, tenant=locked, target=locked.account, now=now, before=before, after=plan.name)
+    return Tenant.objects.select_related("plan").get(pk=locked.pk)
+
+
+def _lock(tenant: Tenant, *states: Tenant.State) -> Tenant:
+    """The tenant's row, ours until commit; admission holds it FOR SHARE, so no key is promised behind this."""
+    locked = Tenant.objects.select_for_update(of=("self",)).get(pk=tenant.pk)
+    if locked.state not in states:
+        raise WrongState(f"the tenant is {locked.state}")
+    return locked
+
+
+def _change(tenant: Tenant, verb: str, actor: str, now: datetime, reason: str, **fields: object) -> Tenant:
+    Tenant.objects.filter(pk=tenant.pk).update(**fields)
+    audit.record(verb, actor=actor, tenant=tenant, target=tenant.account, now=now, reason=reason)
+    return Tenant.objects.select_related("plan").get(pk=tenant.pk)
