@@ -1,0 +1,91 @@
+"""What a headscale server says about its load at /metrics (its own port, no authentication)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from placement.errors import ClusterSilent, ClusterUnreachable
+from placement.headscale.wire import NoAnswer, NotSent, exchange, new_client
+
+_PEERS = "headscale_nodestore_peers_calculation_duration_seconds"
+
+
+@dataclass(frozen=True)
+class LoadReading:
+    """One reading. Counters (`cpu_seconds`, the buckets) run since the server's start: a rate is the difference of two readings.
+
+    `peer_calculation_p95`: seconds, over all calculations since the start; None before the first, infinity past the largest bucket.
+    `peer_calculations`: how many of them. `queue_depth`: writes waiting for the peer map. `nodes`: all nodes, online or not.
+    """
+
+    cpu_seconds: float
+    memory_bytes: int
+    queue_depth: int
+    peer_calculations: int
+    peer_calculation_p95: float | None
+    peer_calculation_buckets: tuple[tuple[float, float], ...]
+    nodes: int
+
+
+def fetch(cluster_id: str, url: str, timeout: float, *, transport: httpx2.BaseTransport | None = None) -> LoadReading:
+    """Read the metrics at `url` (with its path) within `timeout` seconds.
+
+    Raises: ClusterUnreachable, ClusterSilent (no answer, or not headscale's metrics).
+    """
+    with new_client("", transport=transport) as client:
+        try:
+            answer = exchange(client, client.build_request("GET", url), deadline=time.monotonic() + timeout)
+        except NotSent as error:
+            raise ClusterUnreachable(cluster_id, str(error)) from error
+        except NoAnswer as error:
+            raise ClusterSilent(cluster_id, str(error)) from error
+    if answer.status != 200:
+        raise ClusterSilent(cluster_id, f"its metrics answered {answer.status}")
+    try:
+        return parse(answer.body.decode())
+    except (ValueError, KeyError, OverflowError) as error:
+        raise ClusterSilent(cluster_id, "its metrics are not a headscale server's") from error
+
+
+def parse(text: str) -> LoadReading:
+    """Raises: ValueError, KeyError (a metric is missing), OverflowError."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    value = {sample.name: sample.value for sample in samples if not sample.labels}
+    buckets = _buckets(samples)
+    return LoadReading(
+        cpu_seconds=value["process_cpu_seconds_total"],
+        memory_bytes=int(value["process_resident_memory_bytes"]),
+        queue_depth=int(value["headscale_nodestore_queue_depth"]),
+        peer_calculations=int(value[f"{_PEERS}_count"]),
+        peer_calculation_p95=quantile(buckets, 0.95),
+        peer_calculation_buckets=buckets,
+        nodes=int(value["headscale_nodestore_nodes"]),
+    )
+
+
+def _buckets(samples: Iterable[Sample]) -> tuple[tuple[float, float], ...]:
+    """(upper bound in seconds, how many up to it), ascending."""
+    return tuple(sorted((float(s.labels["le"]), s.value) for s in samples if s.name == f"{_PEERS}_bucket"))
+
+
+def quantile(buckets: Iterable[tuple[float, float]], share: float) -> float | None:
+    """The value below which `share` of a histogram's observations lie, by linear interpolation in its bucket, as Prometheus does.
+
+    None without observations; infinity where it lies past the last finite bound.
+    """
+    known = list(buckets)
+    if not known or known[-1][1] <= 0:
+        return None
+    wanted, below, seen = share * known[-1][1], 0.0, 0.0
+    for bound, count in known:
+        if count >= wanted:
+            return math.inf if math.isinf(bound) else below + (bound - below) * (wanted - seen) / (count - seen)
+        below, seen = bound, count
+    return math.inf
