@@ -23,8 +23,8 @@ def ensure_user(cluster: Cluster, account: str) -> int:
     with clusters.admin_of(cluster) as admin:
         for user in admin.users(name=account):
             if user.name == account:
-                return int(user.id)
-        return int(admin.make_user(account).id)
+                return user.id
+        return admin.make_user(account).id
 
 
 def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool) -> PreAuthKey:

@@ -135,6 +135,7 @@ class Device(models.Model):
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
     key_expires_at = models.DateTimeField(_("login expires"), null=True, blank=True)
     joined_at = models.DateTimeField(_("joined"))
+    seen_at = models.DateTimeField(_("last observed"), help_text=_("By an event or a poll."))
     unexpected = models.CharField(_("unexpected"), max_length=40, blank=True, help_text=_("Why this device was not expected: no-grant or second-machine."))
     gone_at = models.DateTimeField(_("gone"), null=True, blank=True)
 

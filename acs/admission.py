@@ -1,0 +1,216 @@
+"""A device asks to join: who is it, may its tenant have one more, where does the tenant live, which key opens that door.
+
+On a fleet in our own database everything inside `one_transaction` is one commit: a crash before it leaves nothing, a crash after it leaves
+a grant whose key the same request will be told again. No server is called. Elsewhere the promise is committed first and the
+server asked after it; what it did not answer, the sweeper settles.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from acs import throttle
+from placement import bindings, external, grants, settling, slots, standing
+from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable
+from placement.gateway.routes import headscale_url_for
+from placement.grants import Asked, Promised, SlotVanished
+from placement.headscale import keys
+from placement.models import Binding, Cluster
+from placement.standing import Promise, Standing
+from tenants.errors import BadCredential, IdempotencyMismatch, MalformedRequest, QuotaExceeded, TenantSuspended, UnknownAccount
+from tenants.models import EnrolmentKey, Tenant
+from tenants.tokens import digest_of
+
+TRIES = 4  # how often a race with the same registration or idempotency key is looked at again
+SHORTEST_USEFUL = timedelta(seconds=60)  # a live key with less time left is replaced, not told again
+
+
+@dataclass(frozen=True)
+class BootstrapRequest:
+    """What a device sent, checked for form."""
+
+    secret: str | None
+    account: str
+    plan: str
+    want_region: str
+    registration_id: str | None
+    hostname: str
+    os: str
+    idempotency_key: str | None
+    digest: bytes
+    address: str
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.digest, self.idempotency_key, self.registration_id, self.hostname, self.os)
+
+
+@dataclass(frozen=True, repr=False)
+class Admission:
+    """Where the device goes and, for holders of a credential, the key that lets it in."""
+
+    cluster_id: str
+    headscale_url: str
+    auth_key: str | None = None
+    expires_at: datetime | None = None
+    hostname: str = ""
+
+    @property
+    def auth_mode(self) -> str:
+        return "authkey" if self.auth_key else "oidc"
+
+    @property
+    def derp_map(self) -> str:
+        return f"{settings.PUBLIC_URL}/api/v1/derp/{self.cluster_id}.json"
+
+    @property
+    def command(self) -> str:
+        words = ["tailscale", "up", f"--login-server={self.headscale_url}", f"--auth-key={self.auth_key}"]
+        if self.hostname:
+            words.append(f"--hostname={self.hostname}")
+        return shlex.join(words)
+
+    @property
+    def note(self) -> str:
+        if not self.auth_key:
+            return _("Run tailscale up with this login server and sign in as a person.")
+        if not settings.TENANT_DOMAIN:
+            return _("Run the command on the device. This service has no gateway: should the tenant move to another cluster, the device will have to log in again.")
+        return _("Run the command on the device.")
+
+
+def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
+    """Admit one device.
+
+    Raises: BadCredential, UnknownAccount, TenantSuspended, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests,
+        IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
+    """
+    if request.secret is None:
+        return directions(request)
+    digest = digest_of(request.secret)
+    throttle.spend_credential(digest)
+    looked_again = False
+    for _attempt in range(TRIES):
+        try:
+            with transaction.atomic():  # one transaction: quota, slot, grant and key
+                who = standing.look_up(digest=digest, account=request.account, idempotency_key=request.idempotency_key, registration_id=request.registration_id, now=now)
+                if who is not None:
+                    _refuse_suspended(who.tenant_state)
+                    promised = _replay(who, request, now) or _promise(who, request, now)
+        except (IntegrityError, SlotVanished):
+            continue  # somebody is admitting the same device this moment: look again, and find what they promised
+        except (QuotaExceeded, BadCredential):
+            if looked_again or not (request.idempotency_key or request.registration_id):
+                raise
+            looked_again = True  # the last place may have gone to this very device, in a request that ran beside this one
+            continue
+        if who is None:
+            _place(digest, request, now)
+            continue
+        return _welcome(who, promised, request, now)
+    raise NoClusterAvailable("the same device is being admitted by too many requests at once")
+
+
+def directions(request: BootstrapRequest) -> Admission:
+    """Where a known account lives, for a caller without a credential: no secret, no placement."""
+    if not settings.ANONYMOUS_BOOTSTRAP:
+        raise BadCredential
+    throttle.spend_anonymous(request.address)
+    if not request.account:
+        raise MalformedRequest({"account": "needed without a credential"})
+    tenant = Tenant.objects.filter(account=request.account).exclude(state=Tenant.State.CLOSED).first()
+    if tenant is None:
+        raise UnknownAccount
+    binding = Binding.objects.of(tenant).select_related("cluster").first()
+    if binding is None:
+        raise NoClusterAvailable("no device of the tenant has joined yet; the first one joins with an enrolment key")
+    return Admission(binding.cluster_id, headscale_url_for(tenant.account, binding.cluster.client_url))
+
+
+def _refuse_suspended(state: str) -> None:
+    if state != Tenant.State.ACTIVE:
+        raise TenantSuspended("the tenant is closed" if state == Tenant.State.CLOSED else "the tenant is suspended")
+
+
+def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
+    """First contact of a tenant: give it a cluster. Whoever gets here without a valid credential is told so."""
+    valid = EnrolmentKey.objects.across_tenants().select_related("tenant__plan").filter(digest=digest, revoked_at=None).exclude(expires_at__lte=now)
+    key = valid.filter(tenant__account=request.account).first() if request.account else valid.first()
+    if key is None:
+        throttle.spend_bad_credential(request.address)
+        raise BadCredential
+    _refuse_suspended(key.tenant.state)
+    bindings.settle(key.tenant, want_region=request.want_region, now=now)
+
+
+def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise | None:
+    """What this request, or this device, was promised before and can be told again."""
+    if before := who.repeated:
+        if before.state == "released" or now - before.created_at > grants.IDEMPOTENCY_HELD:
+            grants.forget_idempotency(before.grant_id)
+        elif before.digest != request.digest:
+            raise IdempotencyMismatch("the same Idempotency-Key came with another body")
+        else:
+            return before
+    if (live := who.live) and live.enrolment_key_id == who.enrolment_key_id and live.expires_at - now > SHORTEST_USEFUL:
+        return live
+    return None
+
+
+def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promised:
+    if who.live:
+        if who.live.state == "unknown":
+            raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
+        grants.retire(who.live.grant_id, who.live.cluster_id, who.live.key_id, own_fleet=who.fleet_is_own, now=now)
+    return grants.promise(who, request.asked, now=now)
+
+
+def _welcome(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> Admission:
+    auth_key = _auth_key(who, promised, now)
+    return Admission(who.cluster_id, headscale_url_for(who.account, who.client_url), auth_key, promised.expires_at, request.hostname)
+
+
+def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str:
+    """The key's text: derived on a fleet, opened or freshly made on an external cluster."""
+    if who.fleet_name:
+        key = keys.derive(settings.KEYRING, promised.keyring_id, promised.grant_id)
+        if promised.key_id is None:
+            _put_elsewhere(who, promised, key, now)
+        return key.text
+    if isinstance(promised, Promised):
+        return _mint(who, promised, now)
+    if promised.answer_sealed:
+        return settings.KEYRING.open(promised.answer_sealed, context=f"placement_grant:{promised.grant_id}:answer")
+    if promised.state in ("reserved", "unknown"):
+        raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
+    raise IdempotencyMismatch("the key of this request has expired: ask with a new Idempotency-Key")
+
+
+def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKey, now: datetime) -> None:
+    cluster = Cluster.objects.select_related("fleet").get(pk=who.cluster_id)
+    key_id = external.put(cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now)
+    grants.mark_issued(promised.grant_id, key_id=key_id, now=now)
+
+
+def _mint(who: Standing, promised: Promised, now: datetime) -> str:
+    """Ask the external server for the promised key. A refusal or a request never sent releases the slot; silence leaves it to the sweeper."""
+    cluster = Cluster.objects.get(pk=who.cluster_id)
+    try:
+        made = external.mint(cluster, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral)
+    except (ClusterRefused, ClusterUnreachable):
+        settling.release(promised.grant_id, now=now)
+        slots.release_empty(who.tenant_id, seen_from=now, now=now)
+        raise
+    except ClusterSilent:
+        grants.mark_unknown(promised.grant_id)
+        raise
+    secret = made.secret or ""
+    sealed = settings.KEYRING.seal(secret, context=f"placement_grant:{promised.grant_id}:answer")
+    grants.mark_issued(promised.grant_id, key_id=made.id, now=now, answer_sealed=sealed)
+    return secret

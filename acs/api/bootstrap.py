@@ -1,0 +1,149 @@
+"""POST /api/v1/bootstrap: reads the request strictly, calls the flow, renders the answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from acs import admission
+from acs.admission import Admission, BootstrapRequest
+from acs.api import documents
+from tenants.errors import BadCredential, MalformedRequest
+
+REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")
+SHAPES: dict[str, tuple[re.Pattern[str], str]] = {
+    "account": (re.compile(r"[a-z0-9-]{1,63}\Z"), "an account name"),
+    "plan": (re.compile(r"[A-Za-z0-9_-]{1,40}\Z"), "a plan's name"),
+    "want_region": (re.compile(r"[A-Za-z0-9_-]{1,32}\Z"), "a region's name"),
+    "registration_id": (REGISTRATION_ID, "1 to 128 letters, digits and . _ : -, the first one a letter or digit"),
+    "hostname": (re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z"), "a host name"),
+    "os": (re.compile(r"[\x20-\x7e]{1,40}\Z"), "up to 40 printable characters"),
+}
+
+
+class BootstrapView(APIView):
+    """Ask to join: where to go and, with a credential, the key that lets the device in."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(
+        operation_id="bootstrap",
+        tags=["bootstrap"],
+        request=documents.BootstrapRequest,
+        responses=documents.answers({200: documents.BootstrapAnswer}, 400, 401, 403, 404, 422, 429, 502, 503),
+        auth=[{"enrolmentKey": []}, {}],  # type: ignore[list-item]
+        parameters=[
+            OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="A repeat with the same key and body gets the same answer, for 24 hours."),
+        ],
+        examples=[
+            OpenApiExample("A device with a registration id", {"registration_id": "till-7.store-12", "hostname": "till-7", "os": "linux"}, request_only=True),
+            OpenApiExample("A person's device, without a credential", {"account": "acme-inc"}, request_only=True),
+        ],
+    )
+    def post(self, request: Request) -> JsonResponse:
+        asked = read(request._request)
+        return render(admission.bootstrap(asked, now=timezone.now()))
+
+
+def read(request: HttpRequest) -> BootstrapRequest:
+    """Raises: MalformedRequest naming each field that is wrong, BadCredential for an Authorization header of another kind."""
+    fields = _fields(request)
+    wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES}
+    for name, (shape, meaning) in SHAPES.items():
+        value = fields.get(name)
+        if value is not None and not isinstance(value, str):
+            wrong[name] = "must be a text"
+        elif value is not None and not shape.match(value):
+            wrong[name] = f"must be {meaning}"
+    idempotency_key = request.headers.get("Idempotency-Key")
+    if idempotency_key is not None and not IDEMPOTENCY_KEY.match(idempotency_key):
+        wrong["Idempotency-Key"] = "1 to 128 printable ASCII characters without spaces"
+    if wrong:
+        raise MalformedRequest(wrong)
+    told = {name: value for name in SHAPES if (value := fields.get(name)) is not None}
+    registration_id = told.get("registration_id")
+    return BootstrapRequest(
+        secret=_secret(request),
+        account=told.get("account", ""),
+        plan=told.get("plan", ""),
+        want_region=told.get("want_region", ""),
+        registration_id=registration_id.lower() if registration_id else None,
+        hostname=told.get("hostname", ""),
+        os=told.get("os", ""),
+        idempotency_key=idempotency_key,
+        digest=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(),
+        address=address_of(request),
+    )
+
+
+def _fields(request: HttpRequest) -> dict[str, Any]:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
+        raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
+    body = request.read(settings.MAX_BODY_BYTES + 1)
+    if len(body) > settings.MAX_BODY_BYTES:
+        raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
+    if not body.strip():
+        return {}
+    try:
+        document = json.loads(body, object_pairs_hook=_once)
+    except MalformedRequest:
+        raise
+    except (ValueError, RecursionError):
+        raise MalformedRequest({"body": "not a JSON document in UTF-8"}) from None
+    if not isinstance(document, dict):
+        raise MalformedRequest({"body": "must be a JSON object"})
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A field that stands twice means different things to different readers."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise MalformedRequest({"body": "a field stands twice"})
+    return fields
+
+
+def _secret(request: HttpRequest) -> str | None:
+    """The bearer secret, or None where no credential was sent at all."""
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    kind, _, secret = header.strip().partition(" ")
+    if kind.lower() != "bearer" or not secret.strip():
+        raise BadCredential
+    return secret.strip()
+
+
+def address_of(request: HttpRequest) -> str:
+    """The caller's address: what the outermost of our own proxies saw."""
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    trusted = settings.TRUSTED_PROXIES
+    if trusted and len(hops) >= trusted:
+        return hops[-trusted]
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def render(admitted: Admission) -> JsonResponse:
+    body: dict[str, Any] = {
+        "cluster_id": admitted.cluster_id,
+        "headscale_url": admitted.headscale_url,
+        "derp_map": admitted.derp_map,
+        "auth_mode": admitted.auth_mode,
+        "note": admitted.note,
+    }
+    if admitted.auth_key and admitted.expires_at:
+        body |= {"auth_key": admitted.auth_key, "auth_key_expires_at": admitted.expires_at.isoformat(), "command": admitted.command}
+    response = JsonResponse(body)
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,150 @@
+"""One poll of one cluster: look at it, then let each reader make of it what it needs.
+
+One observation, three readers: devices and grants, load, and (later in the house) online time. A poll that failed, or whose answer is suspect,
+changes nothing but the record that it failed. The network stays outside the transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+
+from placement import clusters, devices, fleetdb, load, settling, slots
+from placement.devices import Sighting, account_of
+from placement.errors import ClusterError
+from placement.headscale import metrics
+from placement.headscale.admin import Node
+from placement.headscale.metrics import LoadReading
+from placement.models import Cluster, PollRun, Watch
+from placement.settling import KeyFact
+
+log = structlog.get_logger(__name__)
+
+SLOWEST = timedelta(seconds=20)  # an answer older than this says too little about now
+EMPTY_TWICE = 2  # a server that had nodes must show none this often in a row before it is believed
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one look at a cluster showed, begun at `started_at`."""
+
+    started_at: datetime
+    nodes: list[Sighting]
+    keys: dict[int, KeyFact]
+    load: LoadReading | None
+
+    @property
+    def online(self) -> int:
+        return sum(1 for node in self.nodes if node.online)
+
+
+class Suspect(Exception):
+    """An answer that came, but is not to be believed."""
+
+
+def poll(cluster_id: str, *, now: datetime) -> PollRun | None:
+    """Poll one cluster. Returns its record, or None when another process has just polled it."""
+    if not _claim(cluster_id, now):
+        return None
+    cluster = Cluster.objects.select_related("fleet").get(pk=cluster_id)
+    structlog.contextvars.bind_contextvars(cluster_id=cluster_id)
+    begun = time.monotonic()
+    try:
+        seen = look(cluster, started_at=now)
+        if time.monotonic() - begun > SLOWEST.total_seconds():
+            raise Suspect(f"the answers took {time.monotonic() - begun:.0f} s")
+        _believe(cluster_id, seen)
+    except (ClusterError, Suspect) as problem:
+        outcome = PollRun.Outcome.SUSPECT if isinstance(problem, Suspect) else PollRun.Outcome.FAILED
+        return _record_failure(cluster_id, outcome, str(problem), started_at=now, seconds=time.monotonic() - begun)
+    finally:
+        structlog.contextvars.unbind_contextvars("cluster_id")
+    return _record(cluster, seen, seconds=time.monotonic() - begun, now=now)
+
+
+def _claim(cluster_id: str, now: datetime) -> bool:
+    """One poll at a time: whoever moves `attempted_at` polls. A poll that died is followed by the next interval's."""
+    Watch.objects.get_or_create(cluster_id=cluster_id)
+    stale = Q(attempted_at=None) | Q(attempted_at__lt=now - timedelta(seconds=settings.POLL_SECONDS * 0.5))
+    return Watch.objects.filter(stale, pk=cluster_id).update(attempted_at=now) == 1
+
+
+def look(cluster: Cluster, *, started_at: datetime) -> Observation:
+    """Raises: ClusterError."""
+    with clusters.admin_of(cluster) as admin:
+        nodes = [_sighting(node) for node in admin.nodes()]
+        listed = admin.keys() if cluster.is_external else []
+    if cluster.fleet is None:
+        keys = {key.id: KeyFact(key.used, key.expiration) for key in listed}
+    else:
+        with fleetdb.cursor_of(cluster.fleet) as cursor:
+            keys = fleetdb.key_facts(cursor, cluster.cluster_id, settling.unsettled_keys(cluster.cluster_id))
+    try:
+        reading = metrics.fetch(cluster.cluster_id, cluster.metrics_url, timeout=settings.CLUSTER_TIMEOUT) if cluster.metrics_url else None
+    except ClusterError as error:
+        log.warning("metrics_unreadable", cluster_id=cluster.cluster_id, error=str(error))
+        reading = None
+    return Observation(started_at, nodes, keys, reading)
+
+
+def _sighting(node: Node) -> Sighting:
+    return Sighting(
+        node_id=node.id,
+        account=account_of(node.user_name, node.tags),
+        key_id=node.key_id,
+        machine_key=node.machine_key,
+        node_key=node.node_key,
+        ipv4=node.ipv4,
+        ipv6=node.ipv6,
+        hostname=node.hostname,
+        name=node.name,
+        tags=node.tags,
+        ephemeral=node.ephemeral,
+        joined_at=node.created_at,
+        last_seen=node.last_seen,
+        key_expires_at=node.expiry,
+        online=node.online,
+    )
+
+
+def _believe(cluster_id: str, seen: Observation) -> None:
+    watch = Watch.objects.get(pk=cluster_id)
+    if not seen.nodes and watch.nodes and watch.failures < EMPTY_TWICE:
+        raise Suspect(f"no nodes at all, {watch.nodes} before")
+
+
+@transaction.atomic
+def _record_failure(cluster_id: str, outcome: PollRun.Outcome, reason: str, *, started_at: datetime, seconds: float) -> PollRun:
+    log.warning("poll_failed", cluster_id=cluster_id, outcome=outcome, reason=reason)
+    Watch.objects.filter(pk=cluster_id).update(failures=F("failures") + 1)
+    return PollRun.objects.create(cluster_id=cluster_id, started_at=started_at, seconds=seconds, outcome=outcome, reason=reason[:300])
+
+
+def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
+    with transaction.atomic():
+        watch = Watch.objects.select_for_update(of=("self",)).get(pk=cluster.pk)
+        if watch.complete_at is not None and seen.started_at <= watch.complete_at:
+            return None  # late or delivered twice: a newer look has been recorded
+        strangers = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
+        strays = settling.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
+        slots.release_of_cluster(cluster.cluster_id, seen_from=seen.started_at, now=now)
+        if seen.load is not None:
+            load.store(cluster.cluster_id, seen.load, sessions=seen.online, at=seen.started_at)
+        run = PollRun.objects.create(
+            cluster=cluster,
+            started_at=seen.started_at,
+            seconds=seconds,
+            outcome=PollRun.Outcome.OK,
+            nodes=len(seen.nodes),
+            online=seen.online,
+            reason=f"{strangers} nodes of no tenant" if strangers else "",
+        )
+        Watch.objects.filter(pk=cluster.pk).update(complete_at=seen.started_at, nodes=len(seen.nodes), failures=0)
+    clusters.retire_keys(cluster, strays, now=now)
+    return run

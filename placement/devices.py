@@ -1,0 +1,180 @@
+"""Devices as their servers show them: observed by events and polls, and the verbs that people have for them.
+
+`observe` may be told the same thing twice, late or out of order: what an event said after a poll's list was read wins over the
+list, and a device that was deleted meanwhile does not come back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from placement import slots
+from placement.models import Binding, Device, Grant, Watch
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One node as a server or its database shows it. `online` None: the source does not know."""
+
+    node_id: int
+    account: str
+    key_id: int | None
+    machine_key: str
+    node_key: str
+    ipv4: str | None
+    ipv6: str | None
+    hostname: str
+    name: str
+    tags: tuple[str, ...]
+    ephemeral: bool
+    joined_at: datetime
+    last_seen: datetime | None
+    key_expires_at: datetime | None
+    online: bool | None = None
+
+
+TAG = re.compile(r"tag:([a-z0-9-]+?)--")
+COPIED = ("machine_key", "node_key", "ipv4", "ipv6", "hostname", "name", "ephemeral", "key_expires_at")
+
+
+def account_of(user_name: str, tags: Iterable[str]) -> str:
+    """The tenant of a node: its tags' prefix where it is tagged, its user otherwise; nothing where the tags name several."""
+    accounts = {match[1] if (match := TAG.match(tag)) else "" for tag in tags}
+    if not accounts:
+        return user_name
+    return accounts.pop() if len(accounts) == 1 else ""
+
+
+@transaction.atomic
+def observe(cluster_id: str, sightings: Collection[Sighting], *, seen_at: datetime, now: datetime, complete: bool, gone: Collection[int] = ()) -> int:
+    """Bring the devices of a cluster in line with what was read at `seen_at` (or later).
+
+    `complete`: the sightings are all of the cluster's nodes, so that others are gone. `gone`: nodes known to be deleted.
+    Returns the number of nodes that belong to no tenant of ours.
+    """
+    Watch.objects.get_or_create(cluster_id=cluster_id)
+    Watch.objects.select_for_update(of=("self",)).get(pk=cluster_id)
+    known = _known(cluster_id, None if complete else {sighting.node_id for sighting in sightings} | set(gone))
+    tenants = _tenants(cluster_id, {sighting.account for sighting in sightings})
+    buried = _buried_since(cluster_id, seen_at)
+    strangers = 0
+    for sighting in sightings:
+        if sighting.node_id in buried:
+            continue
+        device = known.pop(sighting.node_id, None)
+        if device is not None:
+            _refresh(device, sighting, seen_at=seen_at, now=now)
+        elif sighting.account in tenants:
+            _appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now)
+        else:
+            strangers += 1
+    left = [device for device in known.values() if device.node_id in gone or (complete and device.seen_at < seen_at)]
+    _bury(left, now=now)
+    _separate_machines(cluster_id, now=now)
+    return strangers
+
+
+def _known(cluster_id: str, node_ids: set[int] | None) -> dict[int, Device]:
+    devices = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None)
+    if node_ids is not None:
+        devices = devices.filter(node_id__in=node_ids)
+    return {device.node_id: device for device in devices}
+
+
+def _tenants(cluster_id: str, accounts: set[str]) -> dict[str, UUID]:
+    rows = Binding.objects.across_tenants().filter(cluster_id=cluster_id, tenant__account__in=accounts)
+    return dict(rows.values_list("tenant__account", "tenant_id"))
+
+
+def _buried_since(cluster_id: str, moment: datetime) -> set[int]:
+    gone = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at__gte=moment)
+    return set(gone.values_list("node_id", flat=True))
+
+
+def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
+    grant = _grant(cluster_id, tenant_id, sighting.key_id)
+    slot, unexpected = (grant.slot, "") if grant and grant.slot.released_at is None else (slots.take_unasked(tenant_id, now=now), "no-grant")
+    if unexpected:
+        log.warning("unexpected_device", cluster_id=cluster_id, node_id=sighting.node_id, account=sighting.account)
+    Device.objects.create(
+        tenant_id=tenant_id,
+        cluster_id=cluster_id,
+        node_id=sighting.node_id,
+        slot=slot,
+        grant=grant,
+        online=bool(sighting.online),
+        last_seen=sighting.last_seen,
+        tags=list(sighting.tags),
+        joined_at=sighting.joined_at,
+        seen_at=max(seen_at, sighting.joined_at) if sighting.joined_at <= now else seen_at,
+        unexpected=unexpected,
+        **{name: getattr(sighting, name) for name in COPIED},
+    )
+
+
+def _grant(cluster_id: str, tenant_id: UUID, key_id: int | None) -> Grant | None:
+    if key_id is None:
+        return None
+    return Grant.objects.of(tenant_id).select_related("slot").filter(cluster_id=cluster_id, key_id=key_id).first()
+
+
+def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
+    """Write only what changed: most devices are as they were."""
+    changed: dict[str, object] = {}
+    if sighting.online is not None and sighting.online != device.online:
+        changed["online"] = sighting.online
+    if sighting.online or device.last_seen is None:
+        sighting = replace(sighting, last_seen=seen_at if sighting.online else sighting.last_seen)
+    if sighting.last_seen and (device.last_seen is None or (sighting.last_seen - device.last_seen).total_seconds() > 60):
+        changed["last_seen"] = sighting.last_seen
+    if device.seen_at <= seen_at:
+        changed |= {name: getattr(sighting, name) for name in COPIED if getattr(device, name) != getattr(sighting, name)}
+        if list(sighting.tags) != device.tags:
+            changed["tags"] = list(sighting.tags)
+        changed |= _regranted(device, sighting)
+        if changed or sighting.online is None:
+            changed["seen_at"] = seen_at
+    if changed:
+        Device.objects.of(device.tenant_id).filter(pk=device.pk, gone_at=None).update(**changed)
+
+
+def _regranted(device: Device, sighting: Sighting) -> dict[str, object]:
+    """The same machine came again with a fresh key: it moves to that key's slot if no other device has it, and its old slot empties."""
+    grant = _grant(device.cluster_id, device.tenant_id, sighting.key_id)
+    if grant is None or grant.pk == device.grant_id:
+        return {}
+    taken = Device.objects.of(device.tenant_id).filter(slot=grant.slot, gone_at=None).exclude(pk=device.pk).exists()
+    if taken or grant.slot.released_at is not None:
+        return {"grant_id": grant.pk}
+    return {"grant_id": grant.pk, "slot_id": grant.slot_id, "unexpected": ""}
+
+
+def _bury(devices: list[Device], *, now: datetime) -> None:
+    ids = [device.pk for device in devices]
+    Device.objects.across_tenants().filter(pk__in=ids, gone_at=None).update(gone_at=now, online=False)
+
+
+def _separate_machines(cluster_id: str, *, now: datetime) -> None:
+    """Two devices online at once on one slot are two machines with one registration id: the later one counts for itself, flagged.
+
+    One after the other is one machine that was installed again.
+    """
+    online = Device.objects.across_tenants().filter(cluster_id=cluster_id, online=True, gone_at=None, slot__registration_id__isnull=False)
+    by_slot: dict[UUID | None, list[Device]] = defaultdict(list)
+    for device in online.order_by("joined_at"):
+        by_slot[device.slot_id].append(device)
+    for others in by_slot.values():
+        for device in others[1:]:
+            slot = slots.take_unasked(device.tenant_id, now=now)
+            Device.objects.of(device.tenant_id).filter(pk=device.pk).update(slot=slot, unexpected="second-machine")
+            log.warning("second_machine", cluster_id=cluster_id, node_id=device.node_id)

@@ -1,0 +1,110 @@
+"""What ACS reads and changes in a fleet's database as its worker: rows of nodes and keys, expirations, the outbox.
+
+The default fleet is reached over Django's own connection (one transaction with ACS's tables), another one over its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.db import connection
+
+from placement.devices import Sighting, account_of
+from placement.headscale import fleet as schema
+from placement.models import Fleet
+from placement.settling import KeyFact
+
+
+class Cursor(Protocol):
+    """What psycopg's and Django's cursors have in common."""
+
+    def execute(self, query: Any, params: Any = None) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+@contextmanager
+def cursor_of(fleet: Fleet, role: str = "worker") -> Iterator[Cursor]:
+    """A cursor on the fleet's database; its work is committed at the end (elsewhere) or with the caller's transaction (our own)."""
+    if fleet.is_own:
+        with connection.cursor() as cursor:
+            yield cursor
+    else:
+        with schema.connect(fleet, role) as elsewhere, elsewhere.cursor() as cursor:
+            yield cursor
+
+
+NODES = """
+select n.id, coalesce(u.name, ''), n.tags, n.auth_key_id, n.machine_key, n.node_key, nullif(n.ipv4, ''), nullif(n.ipv6, ''), coalesce(n.hostname, ''),
+    coalesce(n.given_name, ''), coalesce(k.ephemeral, false), n.created_at, n.last_seen, n.expiry
+from headscale.nodes n
+left join headscale.users u on u.id = n.user_id
+left join headscale.pre_auth_keys k on k.id = n.auth_key_id
+where n.cluster_id = %s and n.id = any(%s) and n.deleted_at is null
+"""
+
+
+def nodes(cursor: Cursor, cluster_id: str, node_ids: Sequence[int]) -> list[Sighting]:
+    cursor.execute(NODES, [cluster_id, list(node_ids)])
+    return [_sighting(row) for row in cursor.fetchall()]
+
+
+def _sighting(row: tuple[Any, ...]) -> Sighting:
+    node_id, user, tags_text, key_id, machine_key, node_key, ipv4, ipv6, hostname, name, ephemeral, created_at, last_seen, expiry = row
+    tags = tuple(json.loads(tags_text or "[]") or ())
+    return Sighting(
+        node_id=node_id,
+        account=account_of(user, tags),
+        key_id=key_id,
+        machine_key=machine_key,
+        node_key=node_key,
+        ipv4=ipv4,
+        ipv6=ipv6,
+        hostname=hostname,
+        name=name,
+        tags=tags,
+        ephemeral=ephemeral,
+        joined_at=created_at,
+        last_seen=last_seen,
+        key_expires_at=expiry if expiry and expiry.year > 1 else None,
+    )
+
+
+def key_facts(cursor: Cursor, cluster_id: str, key_ids: Sequence[int]) -> dict[int, KeyFact]:
+    cursor.execute("select id, used, expiration from headscale.pre_auth_keys where cluster_id = %s and id = any(%s)", [cluster_id, list(key_ids)])
+    return {key_id: KeyFact(bool(used), expiration) for key_id, used, expiration in cursor.fetchall()}
+
+
+def expire_keys(cursor: Cursor, cluster_id: str, key_ids: Sequence[int], *, now: datetime) -> None:
+    """Unused keys that must not be redeemed any more."""
+    cursor.execute(
+        "update headscale.pre_auth_keys set expiration = %s where cluster_id = %s and id = any(%s) and not used and expiration > %s",
+        [now, cluster_id, list(key_ids), now],
+    )
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the outbox."""
+
+    id: int
+    cluster_id: str
+    kind: str
+    node_id: int | None
+    key_id: int | None
+
+
+TAKE = """
+delete from headscale.event where id in (select id from headscale.event order by id for update skip locked limit %s)
+returning id, cluster_id, kind, node_id, key_id
+"""
+
+
+def take_events(cursor: Cursor, limit: int) -> list[Event]:
+    """Take entries out of the outbox; they are gone when the transaction commits. Deleting, never a cursor over ids: they commit out of order."""
+    cursor.execute(TAKE, [limit])
+    return [Event(*row) for row in cursor.fetchall()]

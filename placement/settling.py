@@ -1,0 +1,105 @@
+"""How grants end: redeemed when their key was used, expired when it provably never will be, released when it was never made.
+
+Every verb is conditional on the state it saw, so events, polls and a second sweeper may all report the same fact, in any order.
+An expired grant is settled only by what a server showed *after* the key had expired; until then the slot stays taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from placement.models import Cluster, Grant
+from tenants.models import EnrolmentKey
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = timedelta(minutes=2)  # longer than any request to an external server may last
+
+
+@dataclass(frozen=True)
+class KeyFact:
+    """A pre-auth key as a server shows it."""
+
+    used: bool
+    expiration: datetime | None
+
+
+def redeem(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> int:
+    """These keys of the cluster were used. Returns how many grants became redeemed by it."""
+    open_states = [Grant.State.ISSUED, Grant.State.UNKNOWN, Grant.State.EXPIRED]
+    grants = _grants(cluster_id).filter(key_id__in=list(key_ids), state__in=open_states)
+    return grants.update(state=Grant.State.REDEEMED, redeemed_at=now, settled_at=now, answer_sealed="")
+
+
+def unsettled_keys(cluster_id: str) -> list[int]:
+    """The keys whose fate is still open: what a poll has to look at."""
+    return list(_grants(cluster_id).filter(settled_at=None, key_id__isnull=False).values_list("key_id", flat=True))
+
+
+def settle(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: datetime, now: datetime) -> list[int]:
+    """Settle the cluster's grants by a complete list of the keys in question, read after `seen_from`.
+
+    Returns the ids of keys that nobody was ever told and that the caller should expire on the server.
+    """
+    redeem(cluster.cluster_id, [key_id for key_id, fact in keys.items() if fact.used], now=now)
+    strays = _settle_silent(cluster, keys, seen_from=seen_from, now=now) if cluster.is_external else []
+    unused = Q(key_id=None) | ~Q(key_id__in=[key_id for key_id, fact in keys.items() if fact.used])
+    late = _grants(cluster.cluster_id).filter(unused, settled_at=None, expires_at__lt=seen_from)
+    late = late.filter(state__in=[Grant.State.ISSUED, Grant.State.EXPIRED, Grant.State.RESERVED])
+    for grant_id in late.values_list("id", flat=True):
+        _close(grant_id, Grant.State.EXPIRED, now=now)
+    return strays
+
+
+def release(grant_id: UUID, *, now: datetime) -> bool:
+    """The key was provably never made: the slot is free at once and the use given back."""
+    return _close(grant_id, Grant.State.RELEASED, now=now)
+
+
+@transaction.atomic
+def _close(grant_id: UUID, state: Grant.State, *, now: datetime) -> bool:
+    """End an unredeemed grant exactly once and give its use back to the enrolment key. The slot follows when nothing holds it (placement/slots.py)."""
+    open_grants = Grant.objects.across_tenants().filter(pk=grant_id, settled_at=None).exclude(state=Grant.State.REDEEMED)
+    if open_grants.update(state=state, settled_at=now, answer_sealed="") != 1:
+        return False
+    EnrolmentKey.objects.across_tenants().filter(grants=grant_id, uses__gt=0).update(uses=F("uses") - 1)
+    return True
+
+
+def _settle_silent(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: datetime, now: datetime) -> list[int]:
+    """Grants whose server fell silent, or whose process died while asking it: found by their unique expiration, or released."""
+    strays = []
+    by_expiration = {fact.expiration: key_id for key_id, fact in keys.items()}
+    waiting = _grants(cluster.cluster_id).filter(state__in=[Grant.State.RESERVED, Grant.State.UNKNOWN], created_at__lt=seen_from - PATIENCE)
+    for grant in waiting:
+        key_id = by_expiration.get(grant.expires_at)
+        if key_id is None:
+            release(grant.pk, now=now)
+            continue
+        log.info("silent_key_found", cluster_id=cluster.cluster_id, grant=str(grant.pk))
+        strays.append(key_id)
+        found = Grant.objects.across_tenants().filter(pk=grant.pk, state=grant.state)
+        found.update(state=Grant.State.EXPIRED, key_id=key_id, expires_at=now)
+    return strays
+
+
+def orphaned(cluster_id: str) -> QuerySet[Grant]:
+    """Live grants whose tenant or enrolment key is no longer entitled to them: their unused keys have to go."""
+    gone = ~Q(tenant__state="active") | Q(enrolment_key__revoked_at__isnull=False)
+    return _grants(cluster_id).filter(gone, state=Grant.State.ISSUED)
+
+
+def mark_retired(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> None:
+    """These keys were expired on the server: the next complete poll settles their grants."""
+    _grants(cluster_id).filter(key_id__in=list(key_ids), state=Grant.State.ISSUED).update(state=Grant.State.EXPIRED, expires_at=now)
+
+
+def _grants(cluster_id: str) -> QuerySet[Grant]:
+    return Grant.objects.across_tenants().filter(cluster_id=cluster_id)

@@ -1,0 +1,52 @@
+"""The slots of a quota: what holds one, and its release, exactly once, when nothing does.
+
+A slot is held by a device that is not gone, by a live grant, by an expired grant that no complete poll has settled, and by a
+redeemed grant whose device no complete poll could have shown yet.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from placement.models import Binding, Device, Grant, Slot
+from tenants import quota
+
+
+def take_unasked(tenant_id: UUID, *, now: datetime) -> Slot:
+    """A slot for a device that came without a grant. Must run in the transaction that stores the device."""
+    quota.count_unasked(tenant_id)
+    return Slot.objects.create(tenant_id=tenant_id, taken_at=now)
+
+
+def release_of_cluster(cluster_id: str, *, seen_from: datetime, now: datetime) -> int:
+    """Release the empty slots of all tenants of a cluster after a complete poll that started at `seen_from`."""
+    tenants = Binding.objects.across_tenants().filter(cluster_id=cluster_id).values("tenant_id")
+    waiting = _empty(Slot.objects.across_tenants().filter(tenant_id__in=tenants), seen_from)
+    tenant_ids = waiting.order_by().values_list("tenant_id", flat=True).distinct()
+    return sum(release_empty(tenant_id, seen_from=seen_from, now=now) for tenant_id in tenant_ids)
+
+
+@transaction.atomic
+def release_empty(tenant_id: UUID, *, seen_from: datetime, now: datetime) -> int:
+    """Release a tenant's slots that nothing holds. Returns how many.
+
+    Locked first, looked at again then: admission, which keeps a slot by updating its row, may have promised a key for it meanwhile.
+    """
+    candidates = _empty(Slot.objects.of(tenant_id), seen_from).select_for_update(of=("self",)).order_by("id")
+    locked = list(candidates.values_list("id", flat=True))
+    if not locked:
+        return 0
+    released = _empty(Slot.objects.of(tenant_id).filter(id__in=locked), seen_from).update(released_at=now)
+    quota.give_back(tenant_id, released)
+    return released
+
+
+def _empty(slots: QuerySet[Slot], seen_from: datetime) -> QuerySet[Slot]:
+    devices = Device.objects.across_tenants().filter(slot=OuterRef("pk"), gone_at=None)
+    pending = Q(settled_at=None) | Q(state__in=Grant.LIVE) | Q(state=Grant.State.REDEEMED, redeemed_at__gte=seen_from)
+    grants = Grant.objects.across_tenants().filter(pending, slot=OuterRef("pk"))
+    return slots.filter(~Exists(devices), ~Exists(grants), released_at=None)

@@ -1,0 +1,22 @@
+"""The quota's count of taken slots, outside of admission (which takes slots in its own one statement, placement/grants.py).
+
+`used` is the number of a tenant's unreleased slots, kept in step in the same transaction as the slots themselves.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import F
+
+from tenants.models import Quota
+
+
+def count_unasked(tenant_id: UUID, slots: int = 1) -> None:
+    """A device came that no grant foresaw: it counts, even past the limit, and blocks new keys."""
+    Quota.objects.filter(tenant_id=tenant_id).update(used=F("used") + slots)
+
+
+def give_back(tenant_id: UUID, slots: int) -> None:
+    """Slots were released."""
+    Quota.objects.filter(tenant_id=tenant_id).update(used=F("used") - slots)
