@@ -1,0 +1,75 @@
+"""Who may do what with ACS's own tables, in the schema `public`. Applied by `fleet init` and `fleet upgrade`, after migrations.
+
+Web and worker share the everyday tables; whatever is not so is named here. A lock (FOR UPDATE, FOR SHARE) needs the right to update
+one column: where a role only locks, that is the one harmless column it gets.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from placement.headscale.fleet.connect import Connection
+
+FULL = "select, insert, update, delete"
+APPEND = "select, insert"
+READ = "select"
+NONE = ""
+
+Rights = tuple[str, str, str]  # of acs_web, acs_worker, acs_mover
+EVERYDAY: Rights = (FULL, FULL, READ)
+RIGHTS: dict[str, Rights] = {
+    # the audit is appended to, never changed
+    "tenants_auditevent": (APPEND, APPEND, APPEND),
+    "tenants_auditseal": (APPEND, APPEND, APPEND),
+    "tenants_auditchain": ("select, insert, update", "select, insert, update", "select, insert, update"),
+    # clusters: made by the owner's commands, observed by the worker; the door counts what it promised
+    "placement_fleet": (READ, "select, update (headscale_version)", READ),
+    "placement_cluster": ("select, update (committed)", "select, update", "select, update (committed)"),
+    "placement_pollrun": (READ, FULL, READ),
+    "placement_loadsample": (READ, FULL, READ),
+    # who lives where: the door binds once, only a move rebinds
+    "placement_binding": ("select, insert, update (expected_load)", "select, update (expected_load), delete", "select, update"),
+    "placement_slot": (FULL, FULL, "select, update"),
+    "placement_grant": (FULL, FULL, "select, update"),
+    "placement_device": (FULL, FULL, "select, update"),
+    "tenants_quota": (FULL, FULL, "select, update"),
+    "tenants_tenant": (FULL, FULL, "select, update (title)"),
+    # credentials
+    "tenants_enrolmentkey": (FULL, "select, update, delete", NONE),
+    "tenants_apitoken": (FULL, "select, update, delete", NONE),
+    # Django's own
+    "auth_user": (FULL, READ, NONE),
+    "auth_group": (FULL, READ, NONE),
+    "auth_permission": (READ, READ, NONE),
+    "auth_user_groups": (FULL, READ, NONE),
+    "auth_user_user_permissions": (FULL, READ, NONE),
+    "auth_group_permissions": (FULL, READ, NONE),
+    "django_session": (FULL, "select, delete", NONE),
+    "django_admin_log": ("select, insert, delete", NONE, NONE),
+    "django_content_type": (READ, READ, READ),
+    "django_migrations": (READ, READ, READ),
+}
+MOVES: Rights = (FULL, FULL, FULL)
+ROLES = ("acs_web", "acs_worker", "acs_mover")
+
+
+def rights_on(table: str) -> dict[str, str]:
+    """The rights of each of ACS's roles on one table, in PostgreSQL's words; an empty text is none."""
+    rights = RIGHTS.get(table) or (MOVES if table.startswith("placement_move") else EVERYDAY)
+    return dict(zip(ROLES, rights, strict=True))
+
+
+def tables(connection: Connection) -> list[str]:
+    rows = connection.execute("select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') order by 1")
+    return [str(row[0]) for row in rows]
+
+
+def apply(connection: Connection) -> None:
+    """Grant exactly that, on every table there is now. Repeatable."""
+    with connection.transaction():
+        for table in tables(connection):
+            name = sql.Identifier("public", table)
+            for role, rights in rights_on(table).items():
+                connection.execute(sql.SQL("revoke all on {} from {}").format(name, sql.Identifier(role)))
+                if rights:
+                    connection.execute(sql.SQL("grant {} on {} to {}").format(sql.SQL(rights), name, sql.Identifier(role)))  # type: ignore[arg-type]
