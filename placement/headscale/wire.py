@@ -18,6 +18,14 @@ import httpx2
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes
 
+_NEVER_SENT = (
+    httpcore2.ConnectError,
+    httpcore2.ConnectTimeout,
+    httpcore2.PoolTimeout,
+    httpcore2.UnsupportedProtocol,
+    httpcore2.LocalProtocolError,  # what we were about to send was not HTTP, such as a key with a line break
+)
+
 _deadline: ContextVar[float] = ContextVar("deadline")  # time.monotonic() by which the exchange is over
 
 
@@ -181,7 +189,7 @@ def _left() -> float:
 
 def _translated(error: Exception) -> Exception:
     """httpx2's word for what httpcore2 says; anything else stays what it is."""
-    if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.PoolTimeout | httpcore2.UnsupportedProtocol):
+    if isinstance(error, _NEVER_SENT):
         return httpx2.ConnectError(_reason(error))
     if isinstance(error, httpcore2.TimeoutException):
         return httpx2.ReadTimeout(_reason(error) if str(error) != "timed out" else "no answer in time")
