@@ -15,13 +15,13 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from acs import throttle
+from acs import tasks, throttle, wiring
 from placement import bindings, external, grants, settling, slots, standing
 from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable
-from placement.gateway.routes import headscale_url_for
 from placement.grants import Asked, Promised, SlotVanished
 from placement.headscale import keys
 from placement.models import Binding, Cluster
+from placement.names import headscale_url
 from placement.standing import Promise, Standing
 from tenants.errors import BadCredential, IdempotencyMismatch, MalformedRequest, QuotaExceeded, TenantSuspended, UnknownAccount
 from tenants.models import EnrolmentKey, Tenant
@@ -81,7 +81,9 @@ class Admission:
         if not self.auth_key:
             return _("Run tailscale up with this login server and sign in as a person.")
         if not settings.TENANT_DOMAIN:
-            return _("Run the command on the device. This service has no gateway: should the tenant move to another cluster, the device will have to log in again.")
+            return _(
+                "Run the command on the device. This service has no gateway: should the tenant move to another cluster, the device will have to log in again."
+            )
         return _("Run the command on the device.")
 
 
@@ -99,7 +101,13 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     for _attempt in range(TRIES):
         try:
             with transaction.atomic():  # one transaction: quota, slot, grant and key
-                who = standing.look_up(digest=digest, account=request.account, idempotency_key=request.idempotency_key, registration_id=request.registration_id, now=now)
+                who = standing.look_up(
+                    digest=digest,
+                    account=request.account,
+                    idempotency_key=request.idempotency_key,
+                    registration_id=request.registration_id,
+                    now=now,
+                )
                 if who is not None:
                     _refuse_suspended(who.tenant_state)
                     promised = _replay(who, request, now) or _promise(who, request, now)
@@ -130,7 +138,7 @@ def directions(request: BootstrapRequest) -> Admission:
     binding = Binding.objects.of(tenant).select_related("cluster").first()
     if binding is None:
         raise NoClusterAvailable("no device of the tenant has joined yet; the first one joins with an enrolment key")
-    return Admission(binding.cluster_id, headscale_url_for(tenant.account, binding.cluster.client_url))
+    return Admission(binding.cluster_id, headscale_url(tenant.account, binding.cluster.client_url))
 
 
 def _refuse_suspended(state: str) -> None:
@@ -140,13 +148,19 @@ def _refuse_suspended(state: str) -> None:
 
 def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
     """First contact of a tenant: give it a cluster. Whoever gets here without a valid credential is told so."""
-    valid = EnrolmentKey.objects.across_tenants().select_related("tenant__plan").filter(digest=digest, revoked_at=None).exclude(expires_at__lte=now)
+    valid = (
+        EnrolmentKey.objects.across_tenants()
+        .select_related("tenant__plan")
+        .filter(digest=digest, revoked_at=None)
+        .exclude(expires_at__lte=now)
+    )
     key = valid.filter(tenant__account=request.account).first() if request.account else valid.first()
     if key is None:
         throttle.spend_bad_credential(request.address)
         raise BadCredential
     _refuse_suspended(key.tenant.state)
-    bindings.settle(key.tenant, want_region=request.want_region, now=now)
+    bindings.settle(key.tenant, want_region=request.want_region)
+    wiring.enqueue(tasks.sync_routes)
 
 
 def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise | None:
@@ -173,7 +187,7 @@ def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promise
 
 def _welcome(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> Admission:
     auth_key = _auth_key(who, promised, now)
-    return Admission(who.cluster_id, headscale_url_for(who.account, who.client_url), auth_key, promised.expires_at, request.hostname)
+    return Admission(who.cluster_id, headscale_url(who.account, who.client_url), auth_key, promised.expires_at, request.hostname)
 
 
 def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str:
@@ -194,7 +208,9 @@ def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str
 
 def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKey, now: datetime) -> None:
     cluster = Cluster.objects.select_related("fleet").get(pk=who.cluster_id)
-    key_id = external.put(cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now)
+    key_id = external.put(
+        cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now
+    )
     grants.mark_issued(promised.grant_id, key_id=key_id, now=now)
 
 

@@ -9,6 +9,14 @@ from django.conf import settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "acs.settings")
 app = Celery("acs")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["acs"])
+app.conf.beat_schedule = {
+    "poll": {"task": "acs.tasks.poll_all", "schedule": float(settings.POLL_SECONDS), "options": {"expires": settings.POLL_SECONDS}},
+    "sweep": {"task": "acs.tasks.sweep_all", "schedule": 30.0, "options": {"expires": 30}},
+    "seal": {"task": "acs.tasks.seal_audit", "schedule": 10.0, "options": {"expires": 10}},
+    "routes": {"task": "acs.tasks.sync_routes", "schedule": 10.0, "options": {"expires": 10}},
+    "old polls": {"task": "acs.tasks.forget_old_polls", "schedule": 86400.0},
+}
 
 
 @setup_logging.connect

@@ -82,7 +82,12 @@ def answer(error: BaseException) -> HttpResponse | None:
 
 
 def respond(problem: Problem, *, detail: str = "", errors: dict[str, Any] | None = None, retry_after: int | None = None) -> HttpResponse:
-    body: dict[str, Any] = {"type": f"{settings.PUBLIC_URL}/problems/{problem.code}", "title": problem.title, "status": problem.status, "code": problem.code}
+    body: dict[str, Any] = {
+        "type": f"{settings.PUBLIC_URL}/problems/{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+    }
     if detail:
         body["detail"] = detail
     if errors:

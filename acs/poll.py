@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from placement import clusters, devices, fleetdb, load, settling, slots
+from placement import clusters, devices, fleetdb, load, retiring, settling, slots
 from placement.devices import Sighting, account_of
 from placement.errors import ClusterError
 from placement.headscale import metrics
@@ -146,5 +146,5 @@ def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetim
             reason=f"{strangers} nodes of no tenant" if strangers else "",
         )
         Watch.objects.filter(pk=cluster.pk).update(complete_at=seen.started_at, nodes=len(seen.nodes), failures=0)
-    clusters.retire_keys(cluster, strays, now=now)
+    retiring.retire(cluster, strays, now=now)
     return run

@@ -22,7 +22,9 @@ env = environ.Env()
 def required(name: str, hint: str) -> str:
     value = env.str(name, default="")
     if not value:
-        raise ImproperlyConfigured(f"{name} is not set: {hint}. `make run` sets it for a demonstration; README.md tells what production needs.")
+        raise ImproperlyConfigured(
+            f"{name} is not set: {hint}. `make run` sets it for a demonstration; README.md tells what production needs."
+        )
     return str(value)
 
 
@@ -48,7 +50,11 @@ DATABASES["default"].update(
     CONN_MAX_AGE=0,
     OPTIONS={
         **DATABASES["default"].get("OPTIONS", {}),  # ?host=, ?sslmode= and the like
-        "pool": {"min_size": 1, "max_size": env.int("ACS_DB_POOL", default=WEB_THREADS + 2), "timeout": env.int("ACS_DB_POOL_TIMEOUT", default=5)},
+        "pool": {
+            "min_size": 1,
+            "max_size": env.int("ACS_DB_POOL", default=WEB_THREADS + 2),
+            "timeout": env.int("ACS_DB_POOL_TIMEOUT", default=5),
+        },
         "connect_timeout": 5,
         "options": "-c statement_timeout=30s -c lock_timeout=10s",
         "prepare_threshold": 5,
@@ -58,7 +64,9 @@ REDIS_URL = required("REDIS_URL", "redis://[:PASSWORD@]HOST:PORT/DB of a Valkey 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
 # ---- the service itself ----------------------------------------------------------------------------------------------
-PUBLIC_URL = required("ACS_PUBLIC_URL", "the address under which devices and people reach this service, such as https://acs.example.com").rstrip("/")
+PUBLIC_URL = required(
+    "ACS_PUBLIC_URL", "the address under which devices and people reach this service, such as https://acs.example.com"
+).rstrip("/")
 ALLOWED_HOSTS = env.list("ACS_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL.startswith("https://") else []
 TRUSTED_PROXIES = env.int("ACS_TRUSTED_PROXIES", default=0)  # how many proxies in front append to X-Forwarded-For
@@ -79,6 +87,7 @@ if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
+DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations
 
 # ---- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -233,7 +242,12 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"httpx2": {"level": "WARNING"}, "httpcore2": {"level": "WARNING"}, "celery.app.trace": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+    "loggers": {
+        "httpx2": {"level": "WARNING"},
+        "httpcore2": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
 }
 structlog.configure(
     processors=[structlog.stdlib.filter_by_level, *SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

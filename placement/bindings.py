@@ -6,8 +6,6 @@ cluster's ledger rises by a conditional update: no race takes a cluster past its
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import structlog
 from django.db import connection, transaction
 from django.db.models import F
@@ -21,7 +19,7 @@ from tenants.models import Plan, Tenant
 log = structlog.get_logger(__name__)
 
 
-def settle(tenant: Tenant, *, want_region: str, now: datetime) -> Binding:
+def settle(tenant: Tenant, *, want_region: str) -> Binding:
     """The tenant's binding, made if there is none.
 
     Raises: RegionNotInPlan, NoClusterAvailable, ClusterError (an external server had to be asked and did not comply).
@@ -74,7 +72,9 @@ def _bind(tenant: Tenant, cluster: Cluster, newcomer: Newcomer, decision: Decisi
     if room.update(committed=F("committed") + newcomer.load) != 1:
         return None
     user_id = user_id if user_id is not None else _make_user(cluster.cluster_id, tenant.account)
-    return Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=user_id, expected_load=newcomer.load, reason=decision.reason)
+    return Binding.objects.create(
+        tenant=tenant, cluster=cluster, headscale_user_id=user_id, expected_load=newcomer.load, reason=decision.reason
+    )
 
 
 def _make_user(cluster_id: str, account: str) -> int:

@@ -56,7 +56,9 @@ def account_of(user_name: str, tags: Iterable[str]) -> str:
 
 
 @transaction.atomic
-def observe(cluster_id: str, sightings: Collection[Sighting], *, seen_at: datetime, now: datetime, complete: bool, gone: Collection[int] = ()) -> int:
+def observe(
+    cluster_id: str, sightings: Collection[Sighting], *, seen_at: datetime, now: datetime, complete: bool, gone: Collection[int] = ()
+) -> int:
     """Bring the devices of a cluster in line with what was read at `seen_at` (or later).
 
     `complete`: the sightings are all of the cluster's nodes, so that others are gone. `gone`: nodes known to be deleted.
@@ -73,7 +75,7 @@ def observe(cluster_id: str, sightings: Collection[Sighting], *, seen_at: dateti
             continue
         device = known.pop(sighting.node_id, None)
         if device is not None:
-            _refresh(device, sighting, seen_at=seen_at, now=now)
+            _refresh(device, sighting, seen_at=seen_at)
         elif sighting.account in tenants:
             _appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now)
         else:
@@ -103,7 +105,9 @@ def _buried_since(cluster_id: str, moment: datetime) -> set[int]:
 
 def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
     grant = _grant(cluster_id, tenant_id, sighting.key_id)
-    slot, unexpected = (grant.slot, "") if grant and grant.slot.released_at is None else (slots.take_unasked(tenant_id, now=now), "no-grant")
+    slot, unexpected = (
+        (grant.slot, "") if grant and grant.slot.released_at is None else (slots.take_unasked(tenant_id, now=now), "no-grant")
+    )
     if unexpected:
         log.warning("unexpected_device", cluster_id=cluster_id, node_id=sighting.node_id, account=sighting.account)
     Device.objects.create(
@@ -128,7 +132,7 @@ def _grant(cluster_id: str, tenant_id: UUID, key_id: int | None) -> Grant | None
     return Grant.objects.of(tenant_id).select_related("slot").filter(cluster_id=cluster_id, key_id=key_id).first()
 
 
-def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
+def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
     """Write only what changed: most devices are as they were."""
     changed: dict[str, object] = {}
     if sighting.online is not None and sighting.online != device.online:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from placement import clusters
-from placement.headscale import fleet
+from placement import clusters, fleetdb
 from placement.headscale.admin import PreAuthKey
 from placement.headscale.keys import AuthKey
 from placement.models import Cluster
@@ -17,9 +16,9 @@ from placement.models import Cluster
 def ensure_user(cluster: Cluster, account: str) -> int:
     """The id of the tenant's headscale user, made if missing. Asking first makes a repeat after silence safe. Raises: ClusterError."""
     if cluster.fleet_id is not None:
-        with fleet.connect(cluster.fleet, "web") as connection:
-            row = connection.execute("select headscale.make_user(%s, %s)", [cluster.cluster_id, account]).fetchone()
-        return int(row[0])
+        with fleetdb.elsewhere(cluster, "acs_web") as cursor:
+            cursor.execute("select headscale.make_user(%s, %s)", [cluster.cluster_id, account])
+            return int(cursor.fetchall()[0][0])
     with clusters.admin_of(cluster) as admin:
         for user in admin.users(name=account):
             if user.name == account:
@@ -35,12 +34,17 @@ def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephe
 
 def put(cluster: Cluster, key: AuthKey, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, now: datetime) -> int:
     """Put a derived key into a fleet elsewhere and return its id. Safe to repeat: the prefix is unique. Raises: ClusterError."""
-    with fleet.connect(cluster.fleet, "web") as connection:
-        inserted = connection.execute(
-            "insert into headscale.pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id)"
-            " values (%s, %s, %s, false, %s, false, '[]', %s, %s, %s)"
-            " on conflict (prefix) where prefix is not null and prefix <> '' do nothing returning id",
-            [key.prefix, key.hashed(), headscale_user_id, ephemeral, now, expires_at, cluster.cluster_id],
-        ).fetchone()
-        row = inserted or connection.execute("select id from headscale.pre_auth_keys where prefix = %s", [key.prefix]).fetchone()
-    return int(row[0])
+    with fleetdb.elsewhere(cluster, "acs_web") as cursor:
+        cursor.execute(PUT, [key.prefix, key.hashed(), headscale_user_id, ephemeral, now, expires_at, cluster.cluster_id])
+        rows = cursor.fetchall()
+        if not rows:
+            cursor.execute("select id from headscale.pre_auth_keys where prefix = %s", [key.prefix])
+            rows = cursor.fetchall()
+    return int(rows[0][0])
+
+
+PUT = """
+insert into headscale.pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id)
+values (%s, %s, %s, false, %s, false, '[]', %s, %s, %s)
+on conflict (prefix) where prefix is not null and prefix <> '' do nothing returning id
+"""

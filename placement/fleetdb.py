@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+import psycopg
 from django.db import connection
 
 from placement.devices import Sighting, account_of
-from placement.headscale import fleet as schema
-from placement.models import Fleet
+from placement.errors import ClusterSilent, ClusterUnreachable
+from placement.headscale.fleet.connect import connect, conninfo_of
+from placement.models import Cluster, Fleet
 from placement.settling import KeyFact
 
 
@@ -28,14 +30,37 @@ class Cursor(Protocol):
 
 
 @contextmanager
-def cursor_of(fleet: Fleet, role: str = "worker") -> Iterator[Cursor]:
-    """A cursor on the fleet's database; its work is committed at the end (elsewhere) or with the caller's transaction (our own)."""
+def cursor_of(fleet: Fleet) -> Iterator[Cursor]:
+    """A worker's cursor on the fleet's database. On our own its work belongs to the caller's transaction; elsewhere it commits at the end."""
     if fleet.is_own:
         with connection.cursor() as cursor:
             yield cursor
-    else:
-        with schema.connect(fleet, role) as elsewhere, elsewhere.cursor() as cursor:
+        return
+    with connect(conninfo_of(fleet, "acs_worker")) as link, link.transaction(), link.cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def elsewhere(cluster: Cluster, role: str) -> Iterator[Cursor]:
+    """A cursor on the database of a fleet that is not in ours. Raises: ClusterUnreachable, ClusterSilent."""
+    if cluster.fleet is None:
+        raise ValueError(f"{cluster.cluster_id} is an external cluster: it has no fleet database")
+    try:
+        link = connect(conninfo_of(cluster.fleet, role))
+    except psycopg.OperationalError as error:
+        raise ClusterUnreachable(cluster.cluster_id, "the fleet's database cannot be reached") from error
+    try:
+        with link, link.transaction(), link.cursor() as cursor:
             yield cursor
+    except psycopg.OperationalError as error:
+        raise ClusterSilent(cluster.cluster_id, "the fleet's database went away") from error
+
+
+def listen(fleet: Fleet) -> psycopg.Connection[Any]:
+    """A connection outside of any pool on which `notifies()` rings when the outbox has grown."""
+    link = connect(conninfo_of(fleet, "acs_worker"))
+    link.execute("listen fleet")
+    return link
 
 
 NODES = """
@@ -75,7 +100,9 @@ def _sighting(row: tuple[Any, ...]) -> Sighting:
 
 
 def key_facts(cursor: Cursor, cluster_id: str, key_ids: Sequence[int]) -> dict[int, KeyFact]:
-    cursor.execute("select id, used, expiration from headscale.pre_auth_keys where cluster_id = %s and id = any(%s)", [cluster_id, list(key_ids)])
+    cursor.execute(
+        "select id, used, expiration from headscale.pre_auth_keys where cluster_id = %s and id = any(%s)", [cluster_id, list(key_ids)]
+    )
     return {key_id: KeyFact(bool(used), expiration) for key_id, used, expiration in cursor.fetchall()}
 
 

@@ -40,7 +40,8 @@ def redeem(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> int:
 
 def unsettled_keys(cluster_id: str) -> list[int]:
     """The keys whose fate is still open: what a poll has to look at."""
-    return list(_grants(cluster_id).filter(settled_at=None, key_id__isnull=False).values_list("key_id", flat=True))
+    open_keys = _grants(cluster_id).filter(settled_at=None).values_list("key_id", flat=True)
+    return [key_id for key_id in open_keys if key_id is not None]
 
 
 def settle(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: datetime, now: datetime) -> list[int]:

@@ -70,7 +70,19 @@ class Standing:
     live: Promise | None
 
 
-PROMISED = ("id", "enrolment_key_id", "request_digest", "state", "slot_id", "cluster_id", "keyring_id", "key_id", "created_at", "expires_at", "answer_sealed")
+PROMISED = (
+    "id",
+    "enrolment_key_id",
+    "request_digest",
+    "state",
+    "slot_id",
+    "cluster_id",
+    "keyring_id",
+    "key_id",
+    "created_at",
+    "expires_at",
+    "answer_sealed",
+)
 
 
 def _columns(alias: str) -> str:
@@ -99,7 +111,10 @@ for share of t, b
 def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registration_id: str | None, now: datetime) -> Standing | None:
     """Who presents this secret, if it is valid now, fits the account and its tenant is placed. Must run inside a transaction."""
     with connection.cursor() as cursor:
-        cursor.execute(STANDING, {"digest": digest, "account": account, "idempotency_key": idempotency_key, "registration_id": registration_id, "now": now})
+        cursor.execute(
+            STANDING,
+            {"digest": digest, "account": account, "idempotency_key": idempotency_key, "registration_id": registration_id, "now": now},
+        )
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description]
     if not rows:

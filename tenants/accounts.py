@@ -14,8 +14,37 @@ LONGEST = 40
 SHAPE = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?\Z")
 # names that would shadow the service's own hosts, or headscale's own words
 RESERVED = frozenset(
-    "admin api acs app auth autogroup billing console dashboard derp docs gateway headscale help localhost login mail metrics ns ns1 ns2 register root static status support "
-    "tagged-devices test www".split()
+    [
+        "admin",
+        "api",
+        "acs",
+        "app",
+        "auth",
+        "autogroup",
+        "billing",
+        "console",
+        "dashboard",
+        "derp",
+        "docs",
+        "gateway",
+        "headscale",
+        "help",
+        "localhost",
+        "login",
+        "mail",
+        "metrics",
+        "ns",
+        "ns1",
+        "ns2",
+        "register",
+        "root",
+        "static",
+        "status",
+        "support",
+        "tagged-devices",
+        "test",
+        "www",
+    ]
 )
 
 
@@ -26,7 +55,9 @@ def check(account: str) -> str:
     if "--" in account:
         raise InvalidAccount("an account has no two hyphens in a row: tags use them as a separator")
     if not SHAPE.match(account):
-        raise InvalidAccount("an account has lower case letters a-z, digits and hyphens, begins with a letter and ends with a letter or digit")
+        raise InvalidAccount(
+            "an account has lower case letters a-z, digits and hyphens, begins with a letter and ends with a letter or digit"
+        )
     if account in RESERVED:
         raise InvalidAccount(f"the name {account!r} is reserved")
     return account

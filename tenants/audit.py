@@ -97,5 +97,5 @@ def _verify_chain(chain: AuditChain) -> Verdict:
             broken_at = position
     if broken_at is None and (chain.length != position or bytes(chain.head) != head):
         broken_at = position + 1
-    unsealed = AuditEvent.objects.across_tenants().filter(tenant_id=chain.tenant_id, seal=None).count()
+    unsealed = AuditEvent.objects.across_tenants().filter(tenant=chain.tenant, seal=None).count()
     return Verdict(chain.tenant.account if chain.tenant else "operators", position, unsealed, broken_at)

@@ -49,7 +49,9 @@ def issue(
         ephemeral=ephemeral,
         key_lifetime=key_lifetime,
     )
-    audit.record("enrolment_key.issue", actor=actor, tenant=tenant, target=f"enrolment_key:{key.id}", now=now, max_uses=max_uses, ephemeral=ephemeral)
+    audit.record(
+        "enrolment_key.issue", actor=actor, tenant=tenant, target=f"enrolment_key:{key.id}", now=now, max_uses=max_uses, ephemeral=ephemeral
+    )
     return key, secret
 
 

@@ -75,5 +75,3 @@ class Keyring:
     def _purpose(self, key_id: str, use: bytes) -> bytes:
         """One key, one use: sealing and deriving never share key material."""
         return hmac.new(self.keys[key_id], b"acs:" + use, hashlib.sha256).digest()
-
-

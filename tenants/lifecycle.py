@@ -34,7 +34,9 @@ def create(account: str, *, plan: Plan, now: datetime, actor: str, title: str = 
 def suspend(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", grace: timedelta = GRACE) -> Tenant:
     """No new keys from now on; devices expire when `grace` is over. Raises: WrongState unless active."""
     locked = _lock(tenant, Tenant.State.ACTIVE)
-    return _change(locked, "tenant.suspend", actor, now, reason, state=Tenant.State.SUSPENDED, suspended_at=now, devices_expire_at=now + grace)
+    return _change(
+        locked, "tenant.suspend", actor, now, reason, state=Tenant.State.SUSPENDED, suspended_at=now, devices_expire_at=now + grace
+    )
 
 
 @transaction.atomic
@@ -49,7 +51,15 @@ def close(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", retent
     """No keys, no API; devices expire at once and are deleted when `retention` is over. Raises: WrongState when closed already."""
     locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
     return _change(
-        locked, "tenant.close", actor, now, reason, state=Tenant.State.CLOSED, closed_at=now, devices_expire_at=now, devices_delete_at=now + retention
+        locked,
+        "tenant.close",
+        actor,
+        now,
+        reason,
+        state=Tenant.State.CLOSED,
+        closed_at=now,
+        devices_expire_at=now,
+        devices_delete_at=now + retention,
     )
 
 
@@ -60,7 +70,16 @@ def reopen(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Te
     if locked.devices_delete_at is None or locked.devices_delete_at <= now:
         raise WrongState("the retention period is over: the tenant's devices are deleted")
     return _change(
-        locked, "tenant.reopen", actor, now, reason, state=Tenant.State.ACTIVE, closed_at=None, suspended_at=None, devices_expire_at=None, devices_delete_at=None
+        locked,
+        "tenant.reopen",
+        actor,
+        now,
+        reason,
+        state=Tenant.State.ACTIVE,
+        closed_at=None,
+        suspended_at=None,
+        devices_expire_at=None,
+        devices_delete_at=None,
     )
 
 

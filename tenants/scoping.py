@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tenants.models import Tenant
 
-Row = TypeVar("Row", bound=models.Model, covariant=True)
+Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
 
 
 class TenantForgotten(Exception):
@@ -31,14 +31,16 @@ class ScopedQuery(Query):
 
     def get_compiler(self, *args: Any, **kwargs: Any) -> Any:
         if not self.scoped:
-            raise TenantForgotten(f"{self.model.__name__}: say .of(tenant), or .across_tenants() where the fleet's own work needs all rows")
+            raise TenantForgotten(f"{self.model}: say .of(tenant), or .across_tenants() where the fleet's own work needs all rows")
         return super().get_compiler(*args, **kwargs)
 
 
-class TenantQuerySet(models.QuerySet[Row]):
+class TenantQuerySet(models.QuerySet[Row_co]):
     """Rows of tenants. `of` and `across_tenants` open it; see the module."""
 
-    def __init__(self, model: type[Row] | None = None, query: Any = None, using: str | None = None, hints: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: type[Row_co] | None = None, query: Any = None, using: str | None = None, hints: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(model, query if query is not None else ScopedQuery(model), using, hints)
 
     def of(self, tenant: Tenant | UUID) -> Self:
@@ -48,8 +50,8 @@ class TenantQuerySet(models.QuerySet[Row]):
         return self._opened()
 
     def _opened(self) -> Self:
-        opened = self._chain()
-        opened.query.scoped = True  # type: ignore[attr-defined]
+        opened = self.all()
+        opened.query.scoped = True
         return opened
 
     def _refuse_unscoped(self) -> None:
@@ -71,14 +73,14 @@ class TenantQuerySet(models.QuerySet[Row]):
         return super().delete()
 
 
-class TenantManager(models.Manager[Row]):
+class TenantManager(models.Manager[Row_co]):
     """The default manager of every model that has a tenant."""
 
-    def get_queryset(self) -> TenantQuerySet[Row]:
+    def get_queryset(self) -> TenantQuerySet[Row_co]:
         return TenantQuerySet(self.model, using=self._db, hints=self._hints)  # type: ignore[attr-defined]
 
-    def of(self, tenant: Tenant | UUID) -> TenantQuerySet[Row]:
+    def of(self, tenant: Tenant | UUID) -> TenantQuerySet[Row_co]:
         return self.get_queryset().of(tenant)
 
-    def across_tenants(self) -> TenantQuerySet[Row]:
+    def across_tenants(self) -> TenantQuerySet[Row_co]:
         return self.get_queryset().across_tenants()

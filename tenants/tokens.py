@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from tenants import audit
@@ -38,7 +38,14 @@ class Caller:
 
 @transaction.atomic
 def issue(
-    tenant: Tenant | None, *, scopes: list[str], now: datetime, lifetime: timedelta, actor: str, description: str = "", created_by: AbstractBaseUser | None = None
+    tenant: Tenant | None,
+    *,
+    scopes: list[str],
+    now: datetime,
+    lifetime: timedelta,
+    actor: str,
+    description: str = "",
+    created_by: User | None = None,
 ) -> tuple[ApiToken, str]:
     """A new token and its secret, which is shown this once. Raises: MalformedRequest."""
     known = set(known_scopes(tenant))
@@ -49,7 +56,13 @@ def issue(
         raise MalformedRequest({"expires_in": f"between 1 second and {LONGEST.days} days"})
     secret = PREFIX + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
-        tenant=tenant, scopes=sorted(set(scopes)), digest=digest_of(secret), hint=secret[: len(PREFIX) + 6], expires_at=now + lifetime, description=description, created_by=created_by
+        tenant=tenant,
+        scopes=sorted(set(scopes)),
+        digest=digest_of(secret),
+        hint=secret[: len(PREFIX) + 6],
+        expires_at=now + lifetime,
+        description=description,
+        created_by=created_by,
     )
     audit.record("token.issue", actor=actor, tenant=tenant, target=f"token:{token.id}", now=now, scopes=token.scopes)
     return token, secret
@@ -63,7 +76,12 @@ def known_scopes(tenant: Tenant | None) -> list[str]:
 
 def authenticate(secret: str, *, now: datetime) -> Caller:
     """Raises: BadCredential."""
-    token = ApiToken.objects.across_tenants().select_related("tenant").filter(digest=digest_of(secret), revoked_at=None, expires_at__gt=now).first()
+    token = (
+        ApiToken.objects.across_tenants()
+        .select_related("tenant")
+        .filter(digest=digest_of(secret), revoked_at=None, expires_at__gt=now)
+        .first()
+    )
     if token is None or (token.tenant and token.tenant.state == Tenant.State.CLOSED):
         raise BadCredential
     if token.last_used_at is None or now - token.last_used_at > timedelta(minutes=5):

@@ -44,10 +44,19 @@ class BootstrapView(APIView):
         responses=documents.answers({200: documents.BootstrapAnswer}, 400, 401, 403, 404, 422, 429, 502, 503),
         auth=[{"enrolmentKey": []}, {}],  # type: ignore[list-item]
         parameters=[
-            OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="A repeat with the same key and body gets the same answer, for 24 hours."),
+            OpenApiParameter(
+                "Idempotency-Key",
+                str,
+                OpenApiParameter.HEADER,
+                description="A repeat with the same key and body gets the same answer, for 24 hours.",
+            ),
         ],
         examples=[
-            OpenApiExample("A device with a registration id", {"registration_id": "till-7.store-12", "hostname": "till-7", "os": "linux"}, request_only=True),
+            OpenApiExample(
+                "A device with a registration id",
+                {"registration_id": "till-7.store-12", "hostname": "till-7", "os": "linux"},
+                request_only=True,
+            ),
             OpenApiExample("A person's device, without a credential", {"account": "acme-inc"}, request_only=True),
         ],
     )

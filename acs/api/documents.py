@@ -12,7 +12,9 @@ class BootstrapRequest(serializers.Serializer[Any]):
     account = serializers.CharField(required=False, max_length=63, help_text="The tenant. Optional where a credential implies it.")
     plan = serializers.CharField(required=False, max_length=40, help_text="Read and ignored: a tenant's plan is its operator's to change.")
     want_region = serializers.CharField(required=False, max_length=32, help_text="Guides the tenant's first placement only.")
-    registration_id = serializers.CharField(required=False, max_length=128, help_text="The device's stable name for itself: one slot of the quota however often it asks.")
+    registration_id = serializers.CharField(
+        required=False, max_length=128, help_text="The device's stable name for itself: one slot of the quota however often it asks."
+    )
     hostname = serializers.CharField(required=False, max_length=253)
     os = serializers.CharField(required=False, max_length=40)
 

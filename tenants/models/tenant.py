@@ -23,8 +23,12 @@ class Plan(models.Model):
     name = models.SlugField(_("name"), primary_key=True, max_length=40)
     title = models.CharField(_("title"), max_length=80)
     max_devices = models.PositiveIntegerField(_("devices at most"))
-    expected_devices = models.PositiveIntegerField(_("devices expected"), default=10, help_text=_("What a new tenant counts for when a cluster is chosen."))
-    regions = ArrayField(models.SlugField(max_length=32), verbose_name=_("regions"), default=list, blank=True, help_text=_("Empty: every region."))
+    expected_devices = models.PositiveIntegerField(
+        _("devices expected"), default=10, help_text=_("What a new tenant counts for when a cluster is chosen.")
+    )
+    regions = ArrayField(
+        models.SlugField(max_length=32), verbose_name=_("regions"), default=list, blank=True, help_text=_("Empty: every region.")
+    )
     default_region = models.SlugField(_("default region"), max_length=32, blank=True)
     strategy = models.CharField(_("clusters"), max_length=12, choices=Strategy.choices, default=Strategy.SHARED)
 
@@ -51,18 +55,31 @@ class Tenant(models.Model):
     state = models.CharField(_("state"), max_length=12, choices=State.choices, default=State.ACTIVE)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     suspended_at = models.DateTimeField(_("suspended"), null=True, blank=True)
-    devices_expire_at = models.DateTimeField(_("devices expire"), null=True, blank=True, help_text=_("End of the grace period of a suspension."))
+    devices_expire_at = models.DateTimeField(
+        _("devices expire"), null=True, blank=True, help_text=_("End of the grace period of a suspension.")
+    )
     closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
-    devices_delete_at = models.DateTimeField(_("devices deleted"), null=True, blank=True, help_text=_("End of the retention period of a closed tenant."))
+    devices_delete_at = models.DateTimeField(
+        _("devices deleted"), null=True, blank=True, help_text=_("End of the retention period of a closed tenant.")
+    )
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         ordering = ["account"]
         constraints = [
-            models.CheckConstraint(condition=Q(account__regex=r"^[a-z]([a-z0-9-]*[a-z0-9])?$") & ~Q(account__contains="--"), name="account_is_a_host_name_label"),
-            models.CheckConstraint(condition=Q(state="active", suspended_at=None, closed_at=None) | ~Q(state="active"), name="active_tenant_is_neither_suspended_nor_closed"),
-            models.CheckConstraint(condition=~Q(state="closed") | Q(closed_at__isnull=False, devices_delete_at__isnull=False), name="closed_tenant_has_its_dates"),
+            models.CheckConstraint(
+                condition=Q(account__regex=r"^[a-z]([a-z0-9-]*[a-z0-9])?$") & ~Q(account__contains="--"),
+                name="account_is_a_host_name_label",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="active", suspended_at=None, closed_at=None) | ~Q(state="active"),
+                name="active_tenant_is_neither_suspended_nor_closed",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="closed") | Q(closed_at__isnull=False, devices_delete_at__isnull=False),
+                name="closed_tenant_has_its_dates",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -109,5 +126,3 @@ class Membership(models.Model):
         verbose_name = _("membership")
         verbose_name_plural = _("memberships")
         constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="person_has_one_role_in_a_tenant")]
-
-

@@ -11,9 +11,8 @@ import structlog
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, close_old_connections, connection
 
-from placement import events
+from placement import events, fleetdb
 from placement.errors import PlacementError
-from placement.headscale import fleet as schema
 from placement.models import Fleet
 
 log = structlog.get_logger(__name__)
@@ -61,7 +60,7 @@ def follow(fleet: Fleet, stop: threading.Event) -> None:
     pause = 0.5
     while not stop.is_set():
         try:
-            with schema.listen(fleet) as bell:
+            with fleetdb.listen(fleet) as bell:
                 drain(fleet)
                 pause = 0.5
                 while not stop.is_set():

@@ -1,0 +1,62 @@
+"""The tasks: each takes an id at most, calls one function, and may overlap with itself or run twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from acs import poll as polling
+from acs import sweep
+from placement.gateway import routes
+from placement.models import Cluster, PollRun
+from tenants import audit
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def poll_all() -> None:
+    """Ask for a poll of every registered cluster."""
+    registered = Cluster.objects.exclude(registered_at=None)
+    for cluster_id in registered.values_list("cluster_id", flat=True):
+        poll_cluster.apply_async((cluster_id,), expires=settings.POLL_SECONDS)
+
+
+@shared_task
+def poll_cluster(cluster_id: str) -> None:
+    polling.poll(cluster_id, now=timezone.now())
+
+
+@shared_task
+def sweep_cluster(cluster_id: str) -> None:
+    """Retire keys that lost their entitlement; carry out what has fallen due for suspended and closed tenants."""
+    sweep.sweep(cluster_id, now=timezone.now())
+
+
+@shared_task
+def sweep_all() -> None:
+    for cluster_id in Cluster.objects.exclude(registered_at=None).values_list("cluster_id", flat=True):
+        sweep_cluster.apply_async((cluster_id,), expires=60)
+
+
+@shared_task
+def seal_audit() -> None:
+    while audit.seal_all():
+        pass
+
+
+@shared_task
+def sync_routes() -> None:
+    """Bring every gateway in line with the bindings: after a binding, after a gateway's restart, and against drift."""
+    if settings.GATEWAY_SOCKETS:
+        routes.sync()
+
+
+@shared_task
+def forget_old_polls() -> None:
+    """Poll runs beyond the retention period."""
+    PollRun.objects.filter(started_at__lt=timezone.now() - timedelta(days=settings.POLL_RUN_DAYS)).delete()

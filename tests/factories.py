@@ -1,0 +1,52 @@
+"""Tenants, keys and requests for tests: plain functions over the service's own verbs."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from tenants import credentials, lifecycle
+from tenants.models import EnrolmentKey, Plan, Quota, Tenant
+
+serial = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A tenant with one enrolment key and its secret."""
+
+    tenant: Tenant
+    key: EnrolmentKey
+    secret: str
+
+    @property
+    def account(self) -> str:
+        return self.tenant.account
+
+    def quota(self) -> Quota:
+        return Quota.objects.get(tenant=self.tenant)
+
+
+def plan(**fields: Any) -> Plan:
+    fields = {"name": f"plan-{next(serial)}", "title": "A plan", "max_devices": 10, "expected_devices": 5, **fields}
+    return Plan.objects.create(**fields)
+
+
+def tenant(account: str = "", *, max_devices: int = 10, **plan_fields: Any) -> Tenant:
+    chosen = plan(max_devices=max_devices, **plan_fields)
+    return lifecycle.create(account or f"tenant-{next(serial)}", plan=chosen, now=timezone.now(), actor="system:tests")
+
+
+def customer(account: str = "", *, max_devices: int = 10, plan_fields: dict[str, Any] | None = None, **key_fields: Any) -> Customer:
+    made = tenant(account, max_devices=max_devices, **(plan_fields or {}))
+    key, secret = enrolment_key(made, **key_fields)
+    return Customer(made, key, secret)
+
+
+def enrolment_key(of: Tenant, **fields: Any) -> tuple[EnrolmentKey, str]:
+    fields = {"key_lifetime": timedelta(hours=1), **fields}
+    return credentials.issue(of, now=timezone.now(), actor="system:tests", **fields)

@@ -1,0 +1,293 @@
+"""POST /api/v1/bootstrap in one process: who gets what, and what it leaves in the database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import bcrypt
+import pytest
+import time_machine
+from django.db import connection
+from django.utils import timezone
+
+from placement.models import Binding, Grant, Slot
+from tenants import credentials, lifecycle
+from tests import factories
+from tests.conftest import superuser
+from tests.doors import bootstrap
+
+pytestmark = pytest.mark.django_db
+
+
+def keys_of(cluster_id: str) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute("select id, prefix, used, reusable, expiration from headscale.pre_auth_keys where cluster_id = %s order by id", [cluster_id])
+        return cursor.fetchall()
+
+
+def test_a_credential_gets_a_cluster_a_key_and_a_command(fleet_cluster):
+    customer = factories.customer("acme-inc")
+    answer = bootstrap(customer.secret, {"registration_id": "till-7", "hostname": "till-7"})
+    assert answer.status_code == 200, answer.content
+    body = answer.json()
+    assert body["cluster_id"] == fleet_cluster.cluster_id
+    assert body["headscale_url"] == f"http://{fleet_cluster.cluster_id}.test:8080"
+    assert body["derp_map"] == f"http://testserver/api/v1/derp/{fleet_cluster.cluster_id}.json"
+    assert body["auth_mode"] == "authkey"
+    assert body["auth_key"].startswith("hskey-auth-")
+    assert f"--auth-key={body['auth_key']}" in body["command"]
+    assert "--hostname=till-7" in body["command"]
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_the_key_in_the_database_is_the_one_that_was_answered(fleet_cluster, transactional_db):
+    customer = factories.customer()
+    text = bootstrap(customer.secret).json()["auth_key"]
+    with superuser() as admin:
+        rows = admin.execute("select prefix, hash, used, reusable, ephemeral, tags from headscale.pre_auth_keys").fetchall()
+    [(prefix, hashed, used, reusable, ephemeral, tags)] = rows
+    assert text[len("hskey-auth-") :][:12] == prefix
+    assert bcrypt.checkpw(text[-64:].encode(), bytes(hashed))
+    assert (used, reusable, ephemeral, tags) == (False, False, False, "[]")
+
+
+def test_no_server_is_called_on_the_fleet_path(fleet_cluster, monkeypatch):
+    import socket
+
+    customer = factories.customer()
+    real = socket.socket.connect
+
+    def only_our_own(self, address):
+        if isinstance(address, tuple) and address[1] == 9:
+            raise AssertionError(f"the fleet path called {address}")
+        return real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_our_own)
+    assert bootstrap(customer.secret).status_code == 200
+
+
+def test_the_first_device_binds_its_tenant_and_the_next_ones_follow(fleet_clusters):
+    fleet_clusters(), fleet_clusters()
+    customer = factories.customer()
+    first, second = bootstrap(customer.secret).json(), bootstrap(customer.secret).json()
+    assert first["cluster_id"] == second["cluster_id"]
+    assert first["auth_key"] != second["auth_key"]
+    assert Binding.objects.of(customer.tenant).count() == 1
+    assert customer.quota().used == 2
+
+
+def test_tenants_spread_by_free_capacity(fleet_clusters):
+    clusters = [fleet_clusters(capacity=100), fleet_clusters(capacity=100)]
+    homes = [bootstrap(factories.customer().secret).json()["cluster_id"] for _ in range(4)]
+    assert sorted(homes) == sorted([cluster.cluster_id for cluster in clusters] * 2)
+
+
+def test_the_same_registration_asks_twice_and_hears_the_same_key(fleet_cluster):
+    customer = factories.customer()
+    first = bootstrap(customer.secret, {"registration_id": "Till-7"}).json()
+    again = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+    assert first["auth_key"] == again["auth_key"]
+    assert customer.quota().used == 1
+    assert len(keys_of(fleet_cluster.cluster_id)) == 1
+
+
+def test_a_registration_whose_key_was_used_gets_a_fresh_one_for_the_same_slot(fleet_cluster):
+    customer = factories.customer()
+    first = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+    Grant.objects.of(customer.tenant).update(state="redeemed", redeemed_at=timezone.now(), settled_at=timezone.now())
+    second = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+    assert first["auth_key"] != second["auth_key"]
+    assert customer.quota().used == 1
+    assert Slot.objects.of(customer.tenant).count() == 1
+
+
+def test_a_live_key_with_little_time_left_is_replaced_and_ends_at_once(fleet_cluster):
+    customer = factories.customer(key_lifetime=timedelta(minutes=2))
+    begin = timezone.now()
+    first = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+    with time_machine.travel(begin + timedelta(seconds=70)):
+        second = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+    assert first["auth_key"] != second["auth_key"]
+    assert customer.quota().used == 1
+    assert {grant.state for grant in Grant.objects.of(customer.tenant)} == {"issued", "expired"}
+
+
+def test_another_credential_of_the_tenant_replaces_the_live_key(fleet_cluster):
+    customer = factories.customer()
+    _, other = factories.enrolment_key(customer.tenant, ephemeral=True)
+    first = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+    second = bootstrap(other, {"registration_id": "till-7"}).json()
+    assert first["auth_key"] != second["auth_key"]
+    assert customer.quota().used == 1
+    live = [key for key in keys_of(fleet_cluster.cluster_id) if key[4] > timezone.now()]
+    assert len(live) == 1
+
+
+def test_the_same_idempotency_key_gets_the_same_answer_once(fleet_cluster):
+    customer = factories.customer()
+    answers = [bootstrap(customer.secret, {"hostname": "a"}, idempotency_key="k-1") for _ in range(3)]
+    assert len({answer.content for answer in answers}) == 1
+    assert customer.quota().used == 1
+
+
+def test_the_same_idempotency_key_with_another_body_is_refused(fleet_cluster):
+    customer = factories.customer()
+    bootstrap(customer.secret, {"hostname": "a"}, idempotency_key="k-1")
+    answer = bootstrap(customer.secret, {"hostname": "b"}, idempotency_key="k-1")
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency-mismatch")
+
+
+def test_an_idempotency_key_belongs_to_one_credential(fleet_cluster):
+    customer = factories.customer()
+    _, other = factories.enrolment_key(customer.tenant)
+    one = bootstrap(customer.secret, idempotency_key="k-1").json()
+    two = bootstrap(other, idempotency_key="k-1").json()
+    assert one["auth_key"] != two["auth_key"]
+
+
+def test_an_idempotency_key_is_forgotten_after_a_day(fleet_cluster):
+    customer = factories.customer()
+    one = bootstrap(customer.secret, idempotency_key="k-1").json()
+    with time_machine.travel(timezone.now() + timedelta(hours=25)):
+        answer = bootstrap(customer.secret, idempotency_key="k-1")
+    # the database's own clock still stands at yesterday: the door's policy refuses keys beyond 24 hours from its now
+    assert answer.status_code in (200, 503)
+    if answer.status_code == 200:
+        assert answer.json()["auth_key"] != one["auth_key"]
+
+
+def test_a_replay_is_checked_again_like_any_request(fleet_cluster):
+    customer = factories.customer()
+    bootstrap(customer.secret, idempotency_key="k-1")
+    lifecycle.suspend(customer.tenant, now=timezone.now(), actor="system:tests")
+    answer = bootstrap(customer.secret, idempotency_key="k-1")
+    assert (answer.status_code, answer.json()["code"]) == (403, "tenant-suspended")
+
+
+def test_a_full_quota_refuses_and_keeps_its_count(fleet_cluster):
+    customer = factories.customer(max_devices=1)
+    assert bootstrap(customer.secret).status_code == 200
+    answer = bootstrap(customer.secret)
+    assert (answer.status_code, answer.json()["code"]) == (403, "quota-exceeded")
+    assert customer.quota().used == 1
+    assert len(keys_of(fleet_cluster.cluster_id)) == 1
+
+
+def test_a_single_use_key_admits_one_device_and_answers_its_repeat(fleet_cluster):
+    customer = factories.customer(max_uses=1)
+    first = bootstrap(customer.secret, {"registration_id": "a"})
+    assert first.status_code == 200
+    assert bootstrap(customer.secret, {"registration_id": "a"}).json()["auth_key"] == first.json()["auth_key"]
+    answer = bootstrap(customer.secret, {"registration_id": "b"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad-credential")
+    assert customer.quota().used == 1
+
+
+def refusals(customer: factories.Customer) -> list[bytes]:
+    """The answers to every way of being wrong with a credential."""
+    other = factories.customer()
+    expired, expired_secret = factories.enrolment_key(customer.tenant, expires_at=timezone.now() + timedelta(hours=1))
+    type(expired).objects.of(customer.tenant).filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    revoked, revoked_secret = factories.enrolment_key(customer.tenant)
+    credentials.revoke(revoked, now=timezone.now(), actor="system:tests")
+    asked = [
+        ("acs-enrol-wrong", {}),
+        ("acs-enrol-wrong", {"account": customer.account}),
+        ("acs-enrol-wrong", {"account": "nobody-here"}),
+        (expired_secret, {}),
+        (revoked_secret, {}),
+        (other.secret, {"account": customer.account}),
+        (customer.secret, {"account": "nobody-here"}),
+    ]
+    return [bootstrap(secret, body) for secret, body in asked]
+
+
+def test_every_wrong_credential_gets_one_and_the_same_answer(fleet_cluster):
+    customer = factories.customer()
+    for _ in range(2):  # before and after the tenant is placed
+        answers = refusals(customer)
+        assert {answer.status_code for answer in answers} == {401}
+        assert len({answer.content for answer in answers}) == 1
+        assert len({tuple(sorted(answer.headers.items())) for answer in answers}) == 1
+        bootstrap(customer.secret)
+
+
+def test_a_suspended_tenant_is_told_so_only_to_its_holders(fleet_cluster):
+    customer = factories.customer()
+    lifecycle.suspend(customer.tenant, now=timezone.now(), actor="system:tests")
+    assert bootstrap(customer.secret).json()["code"] == "tenant-suspended"
+    assert bootstrap("acs-enrol-wrong", {"account": customer.account}).json()["code"] == "bad-credential"
+
+
+def test_nobody_hears_where_a_known_account_lives_and_gets_no_secret(fleet_cluster):
+    customer = factories.customer()
+    bootstrap(customer.secret)
+    body = bootstrap(None, {"account": customer.account}).json()
+    assert body["auth_mode"] == "oidc"
+    assert body["cluster_id"] == fleet_cluster.cluster_id
+    assert "auth_key" not in body
+
+
+def test_nobody_places_no_tenant(fleet_cluster):
+    customer = factories.customer()
+    answer = bootstrap(None, {"account": customer.account})
+    assert (answer.status_code, answer.json()["code"]) == (503, "no-cluster-available")
+    assert not Binding.objects.of(customer.tenant).exists()
+
+
+def test_nobody_asking_for_an_unknown_account_gets_404(db):
+    answer = bootstrap(None, {"account": "nobody-here"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-account")
+
+
+def test_anonymous_callers_are_limited_by_address(db, settings):
+    settings.ANONYMOUS_LIMIT = "3/minute"
+    codes = [bootstrap(None, {"account": "nobody-here"}).json()["code"] for _ in range(4)]
+    assert codes == ["unknown-account"] * 3 + ["too-many-requests"]
+    assert int(bootstrap(None, {"account": "nobody-here"})["Retry-After"]) > 0
+
+
+def test_a_setting_closes_the_anonymous_door(db, settings):
+    settings.ANONYMOUS_BOOTSTRAP = False
+    assert bootstrap(None, {"account": "nobody-here"}).json()["code"] == "bad-credential"
+
+
+def test_without_valkey_the_throttle_counts_for_itself(fleet_cluster, settings):
+    from acs import throttle
+
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    throttle._shared.cache_clear()
+    try:
+        assert bootstrap(factories.customer().secret).status_code == 200
+    finally:
+        throttle._shared.cache_clear()
+
+
+def test_a_region_outside_the_plan_is_refused_and_one_inside_honoured(fleet_clusters):
+    fleet_clusters(region="eu")
+    us = fleet_clusters(region="us")
+    plan_fields = {"regions": ["eu", "us"]}
+    answer = bootstrap(factories.customer(plan_fields=plan_fields).secret, {"want_region": "mars"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "region-not-in-plan")
+    assert bootstrap(factories.customer(plan_fields=plan_fields).secret, {"want_region": "us"}).json()["cluster_id"] == us.cluster_id
+
+
+def test_without_room_anywhere_the_answer_is_503_with_retry_after(fleet_clusters):
+    fleet_clusters(capacity=4)
+    fleet_clusters(state="cordoned")
+    answer = bootstrap(factories.customer().secret)
+    assert (answer.status_code, answer.json()["code"]) == (503, "no-cluster-available")
+    assert int(answer["Retry-After"]) > 0
+
+
+def test_keyring_rotation_does_not_break_a_promised_key(fleet_cluster, settings):
+    import base64
+    import os
+
+    from tenants.keyring import Keyring
+
+    customer = factories.customer()
+    before = bootstrap(customer.secret, {"registration_id": "a"}).json()
+    settings.KEYRING = Keyring({"t2": base64.b64decode(base64.b64encode(os.urandom(32))), **settings.KEYRING.keys})
+    assert bootstrap(customer.secret, {"registration_id": "a"}).json()["auth_key"] == before["auth_key"]
+    assert bootstrap(customer.secret, {"registration_id": "b"}).status_code == 200
