@@ -7,6 +7,6 @@ class AcsConfig(AppConfig):
     name = "acs"
 
     def ready(self) -> None:
-        from acs import wiring
+        from acs import celery, wiring  # noqa: F401 - the app that shared tasks belong to
 
         wiring.connect()

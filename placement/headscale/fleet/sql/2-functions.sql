@@ -97,10 +97,10 @@ begin
 end $$;
 
 -- The door ends a promised key that it replaces by a fresh one; a key that was used stays as it is. It can only shorten a life.
-create or replace function headscale.retire_key(cluster text, key bigint) returns boolean
+create or replace function headscale.retire_key(cluster text, key_id bigint) returns boolean
 language plpgsql security definer set search_path = pg_catalog, headscale, pg_temp as $$
 begin
-  update headscale.pre_auth_keys k set expiration = now() where k.cluster_id = cluster and k.id = key and not k.used and k.expiration > now();
+  update headscale.pre_auth_keys k set expiration = now() where k.cluster_id = cluster and k.id = key_id and not k.used and k.expiration > now();
   return found;
 end $$;
 
