@@ -121,7 +121,11 @@ def differences(connection: Connection) -> list[Difference]:
 def shipped_differences(connection: Connection) -> list[Difference]:
     """Where headscale's own tables, before any addition, are not those that ACS ships."""
     shipped, there = meant(connection)[0], read(connection)
-    return [Difference(*key, there.get(key), shipped.get(key)) for key in sorted(shipped.keys() | there.keys()) if there.get(key) != shipped.get(key)]
+    return [
+        Difference(*key, there.get(key), shipped.get(key))
+        for key in sorted(shipped.keys() | there.keys())
+        if there.get(key) != shipped.get(key)
+    ]
 
 
 def exists(connection: Connection) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from django.db import transaction
 
-from placement.headscale.fleet import config, connect, fleets, noise, prefixes, roles, schema
+from placement.headscale.fleet import config, connect, fleets, noise, prefixes, probe, roles, schema
 from placement.headscale.fleet.connect import Connection
 from placement.headscale.fleet.fleets import Done
 from placement.models import Cluster, Fleet
@@ -45,6 +45,8 @@ def add(connection: Connection, fleet: Fleet, wish: Wish, *, conninfo: str) -> D
     """As the owner of the fleet's database. Raises: CannotAdd, prefixes.NoRoom."""
     if not re.fullmatch(r"[a-z0-9]{1,32}", wish.cluster_id):
         raise CannotAdd(f"{wish.cluster_id!r} is no cluster_id: 1 to 32 lower-case letters and digits")
+    if wish.cluster_id in (probe.BYSTANDER, probe.STAND_IN):
+        raise CannotAdd(f"{wish.cluster_id} is the name that `fleet check` uses for its own attempts")
     known = Cluster.objects.filter(pk=wish.cluster_id).first()
     if known and known.fleet_id != fleet.pk:
         raise CannotAdd(f"{wish.cluster_id} is a cluster of {known.fleet_id or 'its own, external'}")
@@ -64,7 +66,9 @@ def add(connection: Connection, fleet: Fleet, wish: Wish, *, conninfo: str) -> D
 def reserve(connection: Connection, wish: Wish) -> tuple[str, str]:
     """The cluster's blocks: those it has, or the wished ones, or the next free ones. Raises: CannotAdd, prefixes.NoRoom."""
     with schema.acting_as_owner(connection):
-        rows = [(str(cluster), str(prefix)) for cluster, prefix in connection.execute("select cluster_id, prefix::text from headscale.prefix")]
+        rows = [
+            (str(cluster), str(prefix)) for cluster, prefix in connection.execute("select cluster_id, prefix::text from headscale.prefix")
+        ]
         own = [prefix for cluster, prefix in rows if cluster == wish.cluster_id]
         taken = [prefix for cluster, prefix in rows if cluster != wish.cluster_id]
         blocks = []
@@ -78,7 +82,8 @@ def reserve(connection: Connection, wish: Wish) -> tuple[str, str]:
                 raise CannotAdd(f"{wish.cluster_id} hands out {', '.join(mine)} already; its devices keep those addresses")
             blocks.append(mine[0] if mine else wished or next_free(taken))
         connection.cursor().executemany(
-            "insert into headscale.prefix (cluster_id, prefix) values (%s, %s) on conflict do nothing", [(wish.cluster_id, block) for block in blocks]
+            "insert into headscale.prefix (cluster_id, prefix) values (%s, %s) on conflict do nothing",
+            [(wish.cluster_id, block) for block in blocks],
         )
     return blocks[0], blocks[1]
 

@@ -66,7 +66,7 @@ def settings_of(folder: Path, plan: Plan) -> dict[str, Any]:
         "database": database_of(plan.conninfo),
         "policy": {"mode": plan.policy_mode},
         "dns": {"magic_dns": True, "base_domain": plan.base_domain, "override_local_dns": False, "nameservers": {"global": []}},
-        "unix_socket": str(folder / "headscale.sock"),
+        "unix_socket": _socket(folder),
         "unix_socket_permission": "0700",
         "logtail": {"enabled": False},
         "log": {"level": "info", "format": "json"},
@@ -88,6 +88,12 @@ def database_of(conninfo: str) -> dict[str, Any]:
             "ssl": _ssl(str(words.get("sslmode") or "")),
         },
     }
+
+
+def _socket(folder: Path) -> str:
+    """Paths of sockets end at 107 bytes; in a deeper folder the server must be started from there."""
+    path = str(folder / "headscale.sock")
+    return path if len(os.fsencode(path)) < 100 else "headscale.sock"
 
 
 def _ssl(mode: str) -> bool | str:

@@ -18,7 +18,13 @@ NOT_LIBPQ = frozenset({"pool", "prepare_threshold", "options", "server_side_bind
 def own_database() -> str:
     """The connection string of ACS's own database, as this process's DATABASE_URL names it."""
     options = connections["default"].settings_dict
-    words = {"dbname": options["NAME"], "user": options["USER"], "password": options["PASSWORD"], "host": options["HOST"], "port": options["PORT"]}
+    words = {
+        "dbname": options["NAME"],
+        "user": options["USER"],
+        "password": options["PASSWORD"],
+        "host": options["HOST"],
+        "port": options["PORT"],
+    }
     words |= {name: value for name, value in options.get("OPTIONS", {}).items() if name not in NOT_LIBPQ}
     return make_conninfo("", **{name: str(value) for name, value in words.items() if value})
 

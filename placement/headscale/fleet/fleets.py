@@ -67,7 +67,9 @@ def refuse_while_connected(connection: Connection) -> None:
 
 def connected(connection: Connection) -> list[str]:
     """The logins of servers that hold a connection to this database right now."""
-    rows = connection.execute(r"select distinct usename::text from pg_stat_activity where datname = current_database() and usename like 'hs\_%' order by 1")
+    rows = connection.execute(
+        r"select distinct usename::text from pg_stat_activity where datname = current_database() and usename like 'hs\_%' order by 1"
+    )
     return [str(row[0]) for row in rows]
 
 

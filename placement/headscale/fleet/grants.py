@@ -60,7 +60,9 @@ def rights_on(table: str) -> dict[str, str]:
 
 
 def tables(connection: Connection) -> list[str]:
-    rows = connection.execute("select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') order by 1")
+    rows = connection.execute(
+        "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') order by 1"
+    )
     return [str(row[0]) for row in rows]
 
 
@@ -73,3 +75,25 @@ def apply(connection: Connection) -> None:
                 connection.execute(sql.SQL("revoke all on {} from {}").format(name, sql.Identifier(role)))
                 if rights:
                     connection.execute(sql.SQL("grant {} on {} to {}").format(sql.SQL(rights), name, sql.Identifier(role)))  # type: ignore[arg-type]
+
+
+def parsed(rights: str) -> frozenset[str]:
+    """`select, update (a)` as a set, in the words of `read`."""
+    return frozenset(word.strip() for word in rights.split(",") if word.strip())
+
+
+def read(connection: Connection) -> dict[tuple[str, str], frozenset[str]]:
+    """What is granted on the tables of `public` to anybody but their owner: (table, role) -> rights."""
+    rows = connection.execute(
+        """select c.relname::text, coalesce(r.rolname::text, 'public'), lower(x.privilege_type) from pg_class c, aclexplode(c.relacl) x
+             left join pg_roles r on r.oid = x.grantee
+             where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and x.grantee <> c.relowner
+           union all
+           select c.relname::text, coalesce(r.rolname::text, 'public'), format('%s (%s)', lower(x.privilege_type), a.attname)
+             from pg_class c join pg_attribute a on a.attrelid = c.oid, aclexplode(a.attacl) x left join pg_roles r on r.oid = x.grantee
+             where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and x.grantee <> c.relowner"""
+    )
+    found: dict[tuple[str, str], set[str]] = {}
+    for table, role, right in rows:
+        found.setdefault((table, role), set()).add(right)
+    return {key: frozenset(rights) for key, rights in found.items()}

@@ -64,6 +64,13 @@ def admit_server(connection: Connection, cluster_id: str) -> None:
     connection.execute(sql.SQL("grant connect on database {} to {}").format(*words))
 
 
+def drop_server(connection: Connection, cluster_id: str) -> None:
+    """The end of a cluster's login. Its rows stay."""
+    words = sql.Identifier(connection.info.dbname), sql.Identifier(login_of(cluster_id))
+    connection.execute(sql.SQL("revoke all on database {} from {}").format(*words))
+    connection.execute(sql.SQL("drop role {}").format(words[1]))
+
+
 def wants_password(conninfo: str, role: str) -> bool:
     """Whether the database asks this role for a password: it is asked to let the role in without one."""
     try:

@@ -24,7 +24,9 @@ LOCK = 0x41435346  # one init or upgrade at a time
 
 def make_schema(connection: Connection) -> None:
     """The empty schema, owned by the role in whose name headscale makes its tables."""
-    connection.execute(sql.SQL("create schema if not exists {} authorization {}").format(sql.Identifier(NAME), sql.Identifier(SCHEMA_OWNER)))
+    connection.execute(
+        sql.SQL("create schema if not exists {} authorization {}").format(sql.Identifier(NAME), sql.Identifier(SCHEMA_OWNER))
+    )
 
 
 def has_tables(connection: Connection) -> bool:

@@ -10,7 +10,7 @@ import psycopg
 import yaml
 from django.core.management.base import BaseCommand, CommandError
 
-from placement.headscale.fleet import binary, clusters, connect, fleets, prefixes, roles
+from placement.headscale.fleet import binary, check, clusters, connect, fleets, prefixes, roles
 from placement.models import Cluster, Fleet
 
 
@@ -27,7 +27,9 @@ class Command(BaseCommand):
             self._common(verbs.add_parser(verb, help=help_text))
         verbs.choices["init"].add_argument("--base-domain", default="ts.internal", help="MagicDNS domain of every device of the fleet")
         for verb in ("init", "upgrade"):
-            verbs.choices[verb].add_argument("--without-binary", action="store_true", help="use the shipped tables even where headscale is on PATH")
+            verbs.choices[verb].add_argument(
+                "--without-binary", action="store_true", help="use the shipped tables even where headscale is on PATH"
+            )
         self._add_cluster(verbs.add_parser("add-cluster", help="login, addresses, server files and row of a new cluster"))
 
     def _common(self, parser: ArgumentParser) -> None:
@@ -46,8 +48,12 @@ class Command(BaseCommand):
         parser.add_argument("--capacity", default=500, type=int, metavar="DEVICES")
         parser.add_argument("--prefix-v4", default="")
         parser.add_argument("--prefix-v6", default="")
-        parser.add_argument("--derp-map", type=Path, metavar="FILE", help="the DERP map as headscale reads it; default: a single local region")
-        parser.add_argument("--batch-timeout", default="", metavar="DURATION", help="headscale's tuning.node_store_batch_timeout, such as 20ms")
+        parser.add_argument(
+            "--derp-map", type=Path, metavar="FILE", help="the DERP map as headscale reads it; default: a single local region"
+        )
+        parser.add_argument(
+            "--batch-timeout", default="", metavar="DURATION", help="headscale's tuning.node_store_batch_timeout, such as 20ms"
+        )
 
     def handle(self, *args: Any, verb: str, name: str, database_url: str, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         conninfo = database_url or connect.own_database()
@@ -59,14 +65,18 @@ class Command(BaseCommand):
         except psycopg.Error as error:
             raise CommandError(f"PostgreSQL: {error}") from error
 
-    def _do_init(self, connection: connect.Connection, *, name: str, conninfo: str, own: bool, base_domain: str, without_binary: bool, **_: Any) -> None:
+    def _do_init(
+        self, connection: connect.Connection, *, name: str, conninfo: str, own: bool, base_domain: str, without_binary: bool, **_: Any
+    ) -> None:
         done = fleets.init(connection, conninfo=conninfo, own=own, headscale=None if without_binary else binary.find())
         elsewhere = "" if own else self._elsewhere(connection, name, conninfo)
         if fleets.write_row(name, base_domain=base_domain, version=done.version, database_url_sealed=elsewhere):
             done.changes.append(f"wrote the row of fleet {name}")
         self._tell(done)
         if own and (asked := [role for role in roles.ACS_ROLES if role in done.made_roles and roles.wants_password(conninfo, role)]):
-            self.stdout.write(f"The database asks for passwords: give them to {', '.join(asked)} (\\password in psql), for one DATABASE_URL each.")
+            self.stdout.write(
+                f"The database asks for passwords: give them to {', '.join(asked)} (\\password in psql), for one DATABASE_URL each."
+            )
 
     def _elsewhere(self, connection: connect.Connection, name: str, conninfo: str) -> str:
         known = Fleet.objects.filter(pk=name).first()
@@ -81,10 +91,20 @@ class Command(BaseCommand):
             done.changes.append(f"wrote the row of fleet {name}")
         self._tell(done)
 
+    def _do_check(self, connection: connect.Connection, *, name: str, conninfo: str, own: bool, **_: Any) -> None:
+        found = check.check(connection, conninfo=conninfo, own=own)
+        for line in found.looked_at:
+            self.stdout.write(line)
+        if found.broken:
+            raise CommandError("\n".join([f"fleet {name} is BROKEN:", *(f"  {reason}" for reason in found.broken)]))
+        self.stdout.write(f"fleet {name} is sound: no cluster can read or write another's rows")
+
     def _do_add_cluster(self, connection: connect.Connection, *, name: str, conninfo: str, own: bool, **options: Any) -> None:
         fleet = self._fleet(name)
         if own != fleet.is_own:
-            raise CommandError(f"fleet {name} lives {'in this database: leave --database-url out' if fleet.is_own else 'elsewhere: give its --database-url'}")
+            raise CommandError(
+                f"fleet {name} lives {'in this database: leave --database-url out' if fleet.is_own else 'elsewhere: give its --database-url'}"
+            )
         derp_map = options["derp_map"]
         wish = clusters.Wish(
             cluster_id=options["cluster_id"],
