@@ -110,6 +110,7 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
                 )
                 if who is not None:
                     _refuse_suspended(who.tenant_state)
+                    _refuse_offline(who)
                     promised = _replay(who, request, now) or _promise(who, request, now)
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
@@ -144,6 +145,12 @@ def directions(request: BootstrapRequest) -> Admission:
 def _refuse_suspended(state: str) -> None:
     if state != Tenant.State.ACTIVE:
         raise TenantSuspended("the tenant is closed" if state == Tenant.State.CLOSED else "the tenant is suspended")
+
+
+def _refuse_offline(who: Standing) -> None:
+    """A cluster that its operators took out of service answers nobody: a key for it would only run out."""
+    if who.cluster_state == Cluster.State.OFFLINE:
+        raise ClusterUnreachable(who.cluster_id, "the cluster is out of service")
 
 
 def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:

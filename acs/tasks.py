@@ -21,9 +21,12 @@ log = structlog.get_logger(__name__)
 @shared_task
 def poll_all() -> None:
     """Ask for a poll of every registered cluster."""
-    registered = Cluster.objects.exclude(registered_at=None)
-    for cluster_id in registered.values_list("cluster_id", flat=True):
+    for cluster_id in _serving():
         poll_cluster.apply_async((cluster_id,), expires=settings.POLL_SECONDS)
+
+
+def _serving() -> list[str]:
+    return list(Cluster.objects.exclude(state=Cluster.State.OFFLINE).values_list("cluster_id", flat=True))
 
 
 @shared_task
@@ -39,7 +42,7 @@ def sweep_cluster(cluster_id: str) -> None:
 
 @shared_task
 def sweep_all() -> None:
-    for cluster_id in Cluster.objects.exclude(registered_at=None).values_list("cluster_id", flat=True):
+    for cluster_id in _serving():
         sweep_cluster.apply_async((cluster_id,), expires=60)
 
 

@@ -6,6 +6,7 @@ complete poll that started later still shows it unused (expired); what was promi
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -91,6 +92,8 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
     """
     grant_id, keyring_id = uuid.uuid4(), settings.KEYRING.current
     expires_at = now + standing.key_lifetime
+    if not standing.fleet_is_own:  # after a silence the key is found again by its expiration: no two may share one
+        expires_at -= timedelta(microseconds=secrets.randbelow(1_000_000))
     key = keys.derive(settings.KEYRING, keyring_id, grant_id) if standing.fleet_name else None
     statement = STATEMENTS[standing.slot_id is None, standing.fleet_is_own]
     with connection.cursor() as cursor:

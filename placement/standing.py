@@ -51,7 +51,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Standing:
-    """A valid credential's holder. `binding` facts are None until the tenant is placed."""
+    """A valid credential's holder, whose tenant is placed."""
 
     enrolment_key_id: UUID
     ephemeral: bool
@@ -61,6 +61,7 @@ class Standing:
     account: str
     tenant_state: str
     cluster_id: str
+    cluster_state: str
     client_url: str
     headscale_user_id: int
     fleet_name: str | None
@@ -92,7 +93,7 @@ def _columns(alias: str) -> str:
 STANDING = f"""
 select k.id as enrolment_key_id, k.ephemeral, k.key_lifetime, k.max_uses is not null and k.uses >= k.max_uses as used_up,
     t.id as tenant_id, t.account, t.state as tenant_state,
-    b.cluster_id, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
+    b.cluster_id, c.state as cluster_state, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
     s.id as slot_id, {_columns("repeated")}, {_columns("live")}
 from tenants_enrolmentkey k
 join tenants_tenant t on t.id = k.tenant_id

@@ -1,0 +1,113 @@
+"""The service's own processes, as a machine would run them: gunicorn under the web role, Celery and the consumer under the worker's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from placement.headscale.fleet.binary import free_ports
+from tests.conftest import ROOT, service_environment
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the door said; status 0: the connection broke."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+    @property
+    def code(self) -> str:
+        return str(self.body.get("code", ""))
+
+    @property
+    def auth_key(self) -> str:
+        return str(self.body.get("auth_key", ""))
+
+
+@dataclass
+class LiveService:
+    """A gunicorn with the web role's rights."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def bootstrap(self, secret: str | None, *, idempotency_key: str = "", timeout: float = 30.0, **body: Any) -> Answer:
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
+        try:
+            answer = httpx2.post(f"{self.url}/api/v1/bootstrap", json=body, headers=headers, timeout=timeout)
+        except httpx2.HTTPError:
+            return Answer(0, {}, {})
+        return Answer(answer.status_code, json.loads(answer.content or b"{}"), dict(answer.headers))
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children]
+
+
+@contextmanager
+def run_web(folder: Path, *, workers: int = 4, threads: int = 8, application: str = "acs.wsgi:application", **environment: str) -> Iterator[LiveService]:
+    port = free_ports(1)[0]
+    log = folder / f"web-{port}.log"
+    command = [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+    command += ["--worker-class", "gthread", "--threads", str(threads), "--no-control-socket", "--graceful-timeout", "2"]
+    with run(command, log, role="web", **{"ACS_WEB_THREADS": str(threads), **environment}) as process:
+        service = LiveService(f"http://127.0.0.1:{port}", process, log)
+        wait_for(lambda: service.bootstrap(None, account="nobody-at-all").status, "the web server answers", log=log)
+        yield service
+
+
+@contextmanager
+def run_consumer(folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    with run([sys.executable, "manage.py", "events", "consume"], folder / "consumer.log", role="worker", **environment) as process:
+        yield process
+
+
+@contextmanager
+def run(command: list[str], log: Path, *, role: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, gone with all its children when the block ends."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **service_environment(role), **environment}, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, number)
+                process.wait(timeout=8)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+
+def wait_for(true: Callable[[], Any], what: str, *, seconds: float = 20.0, log: Path | None = None) -> Any:
+    """Until `true` is; its last value."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if seen := true():
+            return seen
+        time.sleep(0.05)
+    raise AssertionError(f"after {seconds:.0f} s: not so that {what}" + (f"\n{log.read_text()[-3000:]}" if log else ""))
+
+
+def race(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """All at once, each in a thread of its own."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(act, range(count)))
