@@ -150,7 +150,7 @@ def django_db_setup(request: pytest.FixtureRequest, django_test_environment: Non
     from django.db import connections
     from django.test import TransactionTestCase
 
-    TransactionTestCase._fixture_teardown = lambda case: wipe()
+    TransactionTestCase._fixture_teardown = lambda _: wipe()
     make_database_of_worker()
     yield
     with django_db_blocker.unblock():
@@ -167,7 +167,10 @@ def wipe() -> None:
     with superuser() as connection:
         rows = connection.execute("select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'").fetchall()
         tables = [sql.Identifier("public", name) for (name,) in rows if name not in KEPT]
-        tables += [sql.Identifier("headscale", name) for name in ("users", "nodes", "pre_auth_keys", "policies", "api_keys", "prefix", "adoption", "event")]
+        tables += [
+            sql.Identifier("headscale", name)
+            for name in ("users", "nodes", "pre_auth_keys", "policies", "api_keys", "prefix", "adoption", "event")
+        ]
         connection.execute("set session_replication_role = replica")
         connection.execute("set lock_timeout = '10s'")
         connection.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(tables)))
@@ -248,7 +251,8 @@ def make_fleet_cluster(cluster_id: str = "", **fields: Any) -> FleetCluster:
         }
         names = sql.SQL(", ").join(map(sql.Identifier, row))
         connection.execute(
-            sql.SQL("insert into placement_cluster ({}) values ({})").format(names, sql.SQL(", ").join([sql.Placeholder()] * len(row))), list(row.values())
+            sql.SQL("insert into placement_cluster ({}) values ({})").format(names, sql.SQL(", ").join([sql.Placeholder()] * len(row))),
+            list(row.values()),
         )
     clusters_to_drop.append(cluster_id)
     return FleetCluster(cluster_id, v4, v6, url_as(roles.login_of(cluster_id)))
@@ -285,7 +289,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need a program which is not here are skipped, and say so."""
-    for marker, programs in {"headscale": ["headscale"], "tailscale": ["headscale", "tailscale", "tailscaled"], "haproxy": ["haproxy"]}.items():
+    for marker, programs in {
+        "headscale": ["headscale"],
+        "tailscale": ["headscale", "tailscale", "tailscaled"],
+        "haproxy": ["haproxy"],
+    }.items():
         missing = [program for program in programs if shutil.which(program) is None]
         for item in items if missing else []:
             if marker in item.keywords:

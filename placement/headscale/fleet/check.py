@@ -69,14 +69,15 @@ def _memberships(connection: Connection) -> Iterator[str]:
         """select m.rolname::text, r.rolname::text from pg_auth_members a join pg_roles m on m.oid = a.member join pg_roles r on r.oid = a.roleid
            where not m.rolsuper and m.oid <> (select datdba from pg_database where datname = current_database()) and m.rolname <> current_user"""
     )
+    ours = (*roles.ACS_ROLES, roles.SERVERS, roles.SCHEMA_OWNER)
     for member, role in rows.fetchall():
-        if member.startswith("hs_") and role != roles.SERVERS:
-            yield f"role {member} is a member of {role}"
-        elif member in (*roles.ACS_ROLES, roles.SERVERS, roles.SCHEMA_OWNER):
-            yield f"role {member} is a member of {role}"
-        elif role in (roles.SCHEMA_OWNER, roles.SERVERS) and not member.startswith("hs_"):
-            yield f"role {member} is a member of {role}"
-        elif role.startswith("hs_"):
+        server = member.startswith("hs_")
+        if (
+            (server and role != roles.SERVERS)
+            or member in ours
+            or role.startswith("hs_")
+            or (role in (roles.SERVERS, roles.SCHEMA_OWNER) and not server)
+        ):
             yield f"role {member} is a member of {role}"
     for cluster_id in clusters(connection):
         row = connection.execute("select pg_has_role(%s, %s, 'usage')", [roles.login_of(cluster_id), roles.SERVERS]).fetchone()

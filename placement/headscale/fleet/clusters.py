@@ -54,11 +54,11 @@ def add(connection: Connection, fleet: Fleet, wish: Wish, *, conninfo: str) -> D
     if roles.make_server(connection, wish.cluster_id):
         done.changes.append(f"made the login {roles.login_of(wish.cluster_id)}")
     roles.admit_server(connection, wish.cluster_id)
-    block_v4, block_v6 = reserve(connection, wish)
-    written = _write_files(connection, fleet, wish, block_v4, block_v6, conninfo)
+    block_v4, block_v6 = blocks = reserve(connection, wish)
+    written = _write_files(connection, fleet, wish, blocks, conninfo)
     if written:
         done.changes.append(f"wrote {', '.join(map(str, written))}")
-    if _write_row(fleet, wish, block_v4, block_v6, known):
+    if _write_row(fleet, wish, blocks, known):
         done.changes.append(f"cluster {wish.cluster_id} with {block_v4} and {block_v6}, offline until it is registered")
     return done
 
@@ -88,17 +88,16 @@ def reserve(connection: Connection, wish: Wish) -> tuple[str, str]:
     return blocks[0], blocks[1]
 
 
-def _write_files(connection: Connection, fleet: Fleet, wish: Wish, block_v4: str, block_v6: str, conninfo: str) -> list[Path]:
-    listen_host, _, listen_port = wish.listen.rpartition(":")
+def _write_files(connection: Connection, fleet: Fleet, wish: Wish, blocks: tuple[str, str], conninfo: str) -> list[Path]:
     plan = config.Plan(
         server_url=wish.client_url,
         listen=wish.listen,
         metrics_listen=wish.metrics_listen,
         # headscale listens for gRPC whether wanted or not: on loopback, beside the listener, where 50443 would clash with a neighbour's
-        grpc_listen=f"127.0.0.1:{_grpc_port(int(listen_port))}",
+        grpc_listen=f"127.0.0.1:{_grpc_port(int(wish.listen.rpartition(':')[2]))}",
         base_domain=fleet.base_domain,
-        prefix_v4=block_v4,
-        prefix_v6=block_v6,
+        prefix_v4=blocks[0],
+        prefix_v6=blocks[1],
         conninfo=_login(connection, wish, conninfo),
         batch_timeout=wish.batch_timeout,
     )
@@ -123,7 +122,7 @@ def _login(connection: Connection, wish: Wish, conninfo: str) -> str:
 
 
 @transaction.atomic
-def _write_row(fleet: Fleet, wish: Wish, block_v4: str, block_v6: str, known: Cluster | None) -> bool:
+def _write_row(fleet: Fleet, wish: Wish, blocks: tuple[str, str], known: Cluster | None) -> bool:
     values = {
         "region": wish.region,
         "kind": wish.kind,
@@ -131,8 +130,8 @@ def _write_row(fleet: Fleet, wish: Wish, block_v4: str, block_v6: str, known: Cl
         "client_url": wish.client_url,
         "admin_url": f"http://{_reachable(wish.listen)}",
         "metrics_url": f"http://{_reachable(wish.metrics_listen)}/metrics",
-        "prefix_v4": block_v4,
-        "prefix_v6": block_v6,
+        "prefix_v4": blocks[0],
+        "prefix_v6": blocks[1],
         "noise_public_key": noise.public_of(fleets.noise_key_of(fleet)),
     }
     if known is None:

@@ -74,7 +74,7 @@ def apply(connection: Connection) -> None:
             for role, rights in rights_on(table).items():
                 connection.execute(sql.SQL("revoke all on {} from {}").format(name, sql.Identifier(role)))
                 if rights:
-                    connection.execute(sql.SQL("grant {} on {} to {}").format(sql.SQL(rights), name, sql.Identifier(role)))  # type: ignore[arg-type]
+                    connection.execute(sql.SQL("grant {} on {} to {}").format(sql.SQL(rights), name, sql.Identifier(role)))
 
 
 def parsed(rights: str) -> frozenset[str]:

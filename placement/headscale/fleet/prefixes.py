@@ -64,4 +64,4 @@ def conflict(wanted: str, taken: Iterable[str]) -> str | None:
 
 def _overlap(block: ipaddress.IPv4Network | ipaddress.IPv6Network, other: str) -> bool:
     network = ipaddress.ip_network(other)
-    return block.version == network.version and block.overlaps(network)  # type: ignore[arg-type]
+    return block.version == network.version and block.overlaps(network)

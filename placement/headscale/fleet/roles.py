@@ -97,7 +97,7 @@ def set_password(connection: Connection, role: str, password: str) -> None:
 def _make(connection: Connection, name: str, options: str) -> bool:
     if connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone():
         return False
-    connection.execute(sql.SQL("create role {} {}").format(sql.Identifier(name), sql.SQL(options)))  # type: ignore[arg-type]
+    connection.execute(sql.SQL("create role {} {}").format(sql.Identifier(name), sql.SQL(options)))
     return True
 
 

@@ -6,8 +6,8 @@ The additions may be run again at any time that the servers are stopped; `catalo
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from psycopg import sql
