@@ -53,7 +53,7 @@ QUERIES = {
     "right": """select who || ' on ' || what, string_agg(privilege, ', ' order by privilege) from (
                   select coalesce(r.rolname, 'public') as who, o.what,
                          lower(x.privilege_type) || case when x.is_grantable then ' with grant option' else '' end as privilege
-                  from (select c.relname::text as what, c.relowner as owner, 
+                  from (select c.relname::text as what, c.relowner as owner,
                                coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner)) as acl
                           from pg_class c where c.relnamespace = %(schema)s::regnamespace and c.relkind in ('r', 'v', 'm', 'p', 'f', 'S')
                         union all select c.relname || '.' || a.attname, c.relowner, a.attacl
