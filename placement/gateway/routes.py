@@ -27,13 +27,6 @@ Wanted = Mapping[str, Target | None]
 ROUNDS = 3  # how often a sync looks again when others change routes meanwhile
 
 
-def headscale_url_for(tenant: Tenant, cluster: Cluster) -> str:
-    """The login server that the tenant's devices are given: its permanent name, or without a gateway the cluster's own address."""
-    if not settings.GATEWAY_SOCKETS:
-        return cluster.client_url.rstrip("/")
-    return f"https://{tenant.account}.{settings.TENANT_DOMAIN}"
-
-
 def publish(tenant: Tenant) -> None:
     """Lead the tenant's name to its cluster; after a move, to its new one (open connections stay until `cut`). Raises: GatewayError."""
     binding = Binding.objects.of(tenant).select_related("cluster").get()
