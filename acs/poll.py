@@ -21,7 +21,7 @@ from placement.errors import ClusterError
 from placement.headscale import metrics
 from placement.headscale.admin import Node
 from placement.headscale.metrics import LoadReading
-from placement.models import Cluster, PollRun, Watch
+from placement.models import Cluster, Device, PollRun, Watch
 from placement.settling import KeyFact
 
 log = structlog.get_logger(__name__)
@@ -115,8 +115,11 @@ def _sighting(node: Node) -> Sighting:
 
 def _believe(cluster_id: str, seen: Observation) -> None:
     watch = Watch.objects.get(pk=cluster_id)
-    if not seen.nodes and watch.nodes and watch.failures < EMPTY_TWICE:
-        raise Suspect(f"no nodes at all, {watch.nodes} before")
+    if seen.nodes or watch.failures >= EMPTY_TWICE:
+        return
+    known = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None).count()
+    if known:
+        raise Suspect(f"no nodes at all, where {known} devices are known")
 
 
 @transaction.atomic
