@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,11 @@ class Backend:
 class Haproxy:
     """One HAProxy process with the configuration that operators get."""
 
-    def __init__(self, folder: Path, *, acs_url: str = "", admin: str = "") -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, *, acs_url: str = "", admin: str = "", bind: tuple[str, str] = ("", ""), run_in: Sequence[str] = ()
+    ) -> None:
+        """`bind`: addresses for HTTP and HTTPS, in place of free ports of loopback. `run_in`: words before the command."""
+        self.folder, self.run_in = folder, run_in
         self.authority = Authority(folder, DOMAIN)
         self.http, self.https = free_port(), free_port()
         self.socket = admin or str(folder / "acs.sock")
@@ -114,8 +117,8 @@ class Haproxy:
                 certificate=str(self.authority.pem),
                 map_path=str(folder / "tenants.map"),
                 socket=f"ipv4@{admin}" if admin else f"{self.socket} mode 600",
-                http_bind=f"127.0.0.1:{self.http}",
-                https_bind=f"127.0.0.1:{self.https}",
+                http_bind=bind[0] or f"127.0.0.1:{self.http}",
+                https_bind=bind[1] or f"127.0.0.1:{self.https}",
                 cluster_ca=str(self.authority.ca),
                 acs_url=acs_url,
             )
@@ -123,7 +126,9 @@ class Haproxy:
 
     def start(self) -> Haproxy:
         with (self.folder / "haproxy.log").open("ab") as log:
-            self.process = subprocess.Popen(["haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*self.run_in, "haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], stdout=log, stderr=log
+            )
         deadline = time.monotonic() + 10
         while True:
             try:

@@ -278,7 +278,7 @@ def test_a_foreign_haproxy_is_refused_with_what_to_do(tmp_path):
         f"global\n stats socket {tmp_path}/s level admin\ndefaults\n timeout client 1s\n timeout connect 1s\n timeout server 1s\n"
     )
     running = Haproxy.__new__(Haproxy)
-    running.folder, running.socket = tmp_path, f"{tmp_path}/s"
+    running.folder, running.socket, running.run_in = tmp_path, f"{tmp_path}/s", []
     try:
         with pytest.raises(GatewayRefused, match=r"manage\.py gateway config"):
             running.start()

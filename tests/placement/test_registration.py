@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from placement import clusters, inspection, policy, registration
-from placement.headscale.fleet import config, fleets, noise
+from placement.headscale.fleet import fleets, noise
 from placement.headscale.fleet.binary import free_ports
 from placement.models import Binding, Cluster, Fleet
 from placement.registration import External, register
@@ -24,6 +20,7 @@ from tenants.errors import WrongState
 from tenants.models import AuditEvent, Plan, Tenant
 from tests.conftest import FleetCluster, manage
 from tests.fakes.headscale_http import KEY, NOISE, FakeHeadscale
+from tests.servers import Server, run_headscale
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
@@ -334,51 +331,8 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path, content):
 
 
 # ---- real servers ------------------------------------------------------------------------------------------------------
-class RealHeadscale:
-    """A stock headscale in a folder, on an SQLite file of its own or on a fleet's database."""
-
-    def __init__(self, folder: Path, *, conninfo: str = "", noise_key: str = "", policy_mode: str = "database", v4: str, v6: str) -> None:
-        listen, metrics, grpc = free_ports(3)
-        self.folder, self.url, self.metrics = folder, f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{metrics}/metrics"
-        plan = config.Plan(
-            server_url=self.url,
-            listen=f"127.0.0.1:{listen}",
-            metrics_listen=f"127.0.0.1:{metrics}",
-            grpc_listen=f"127.0.0.1:{grpc}",
-            base_domain="ts.internal",
-            prefix_v4=v4,
-            prefix_v6=v6,
-            conninfo=conninfo or "dbname=unused",
-            policy_mode=policy_mode,
-        )
-        config.write(folder, plan, noise_key=noise_key or noise.generate(), derp_map=config.LOOPBACK_MAP)
-        self.config = folder / "config.yaml"
-        if not conninfo:
-            words = yaml.safe_load(self.config.read_text()) | {
-                "database": {"type": "sqlite", "sqlite": {"path": str(folder / "db.sqlite")}}
-            }
-            self.config.write_text(yaml.safe_dump(words))
-
-    def __enter__(self) -> RealHeadscale:
-        with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(["headscale", "-c", str(self.config), "serve"], stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while subprocess.run(["headscale", "-c", str(self.config), "users", "list"], capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            time.sleep(0.1)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.process.terminate()
-        self.process.wait(15)
-
-    def admin_key(self) -> str:
-        made = subprocess.run(["headscale", "-c", str(self.config), "apikeys", "create"], capture_output=True, text=True, check=True)
-        return made.stdout.strip().splitlines()[-1]
-
-    def external(self) -> External:
-        return External(admin_url=self.url, client_url=self.url, metrics_url=self.metrics, admin_key=self.admin_key())
+def external_of(real: Server) -> External:
+    return External(admin_url=real.url, client_url=real.url, metrics_url=real.metrics_url, admin_key=real.api_key)
 
 
 V4, V6 = "100.82.0.0/16", "fd7a:115c:a1e0:82::/64"
@@ -386,8 +340,8 @@ V4, V6 = "100.82.0.0/16", "fd7a:115c:a1e0:82::/64"
 
 @pytest.mark.headscale
 def test_a_real_external_server_is_registered_and_runs_the_base_policy(row, tmp_path):
-    with RealHeadscale(tmp_path, v4=V4, v6=V6) as real:
-        done = register(row.pk, external=real.external(), actor="tests", now=NOW)
+    with run_headscale(tmp_path, prefix_v4=V4, prefix_v6=V6) as real:
+        done = register(row.pk, external=external_of(real), actor="tests", now=NOW)
         assert (done.policy, done.cluster.state) == ("stored", "active")
         with clusters.admin_of(done.cluster) as admin:
             assert policy.is_ours(admin.policy().document)
@@ -399,19 +353,12 @@ def test_a_real_external_server_is_registered_and_runs_the_base_policy(row, tmp_
 
 @pytest.mark.headscale
 def test_a_real_server_with_its_policy_in_a_file_is_refused(row, tmp_path):
-    with RealHeadscale(tmp_path, policy_mode="file", v4=V4, v6=V6) as real:
-        refused(row, inspection.PolicyNotInDatabase, "policy.mode: database", real.external())
-        document = tmp_path / "policy.json"
+    document = tmp_path / "policy.json"
+    for settings in ({"mode": "file"}, {"mode": "file", "path": str(document)}):
         document.write_text('{"acls": []}')
-        words = yaml.safe_load(real.config.read_text())
-        real.config.write_text(yaml.safe_dump(words | {"policy": {"mode": "file", "path": str(document)}}))
-    with real:
-        refused(
-            row,
-            inspection.PolicyNotInDatabase,
-            "policy.mode: database",
-            External(admin_key=real.admin_key(), admin_url=real.url, metrics_url=real.metrics),
-        )
+        folder = tmp_path / str(len(settings))
+        with run_headscale(folder, prefix_v4=V4, prefix_v6=V6, more={"policy": settings}) as real:
+            refused(row, inspection.PolicyNotInDatabase, "policy.mode: database", external_of(real), replace_policy=True)
 
 
 @pytest.mark.headscale
@@ -419,8 +366,9 @@ def test_a_real_server_with_its_policy_in_a_file_is_refused(row, tmp_path):
 def test_a_real_server_on_the_fleet_database_is_registered_with_a_key_that_acs_made(fleet_clusters, tmp_path):
     made = fleet_clusters(state="offline", registered_at=None, version="")
     fleet = Fleet.objects.get(pk="default")
-    with RealHeadscale(tmp_path, conninfo=made.url, noise_key=fleets.noise_key_of(fleet), v4=made.prefix_v4, v6=made.prefix_v6) as real:
-        Cluster.objects.filter(pk=made.cluster_id).update(admin_url=real.url, client_url=real.url, metrics_url=real.metrics)
+    key, v4, v6 = fleets.noise_key_of(fleet), made.prefix_v4, made.prefix_v6
+    with run_headscale(tmp_path, database_url=made.url, noise_key=key, prefix_v4=v4, prefix_v6=v6) as real:
+        Cluster.objects.filter(pk=made.cluster_id).update(admin_url=real.url, client_url=real.url, metrics_url=real.metrics_url)
         done = manage("cluster", "register", made.cluster_id, "--cordoned")
         assert f"{made.cluster_id} is cordoned: headscale 0.29.2, policy stored" in done.stdout
         assert "policy kept" in manage("cluster", "register", made.cluster_id, "--new-admin-key").stdout

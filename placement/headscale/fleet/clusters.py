@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from django.db import transaction
 
+from placement import derp
 from placement.headscale.fleet import config, connect, fleets, noise, prefixes, probe, roles, schema
 from placement.headscale.fleet.connect import Connection
 from placement.headscale.fleet.fleets import Done
@@ -101,7 +102,15 @@ def _write_files(connection: Connection, fleet: Fleet, wish: Wish, blocks: tuple
         conninfo=_login(connection, wish, conninfo),
         batch_timeout=wish.batch_timeout,
     )
-    return config.write(wish.folder, plan, noise_key=fleets.noise_key_of(fleet), derp_map=wish.derp_map or config.LOOPBACK_MAP)
+    return config.write(wish.folder, plan, noise_key=fleets.noise_key_of(fleet), derp_map=wish.derp_map or _fleet_wide_map())
+
+
+def _fleet_wide_map() -> config.Map:
+    """What devices are told by ACS, for the server to start without it."""
+    try:
+        return derp.as_headscale(derp.fleet_wide())
+    except derp.BadDerpMap as error:
+        raise CannotAdd(str(error)) from error
 
 
 def _grpc_port(listen_port: int) -> int:
