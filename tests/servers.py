@@ -211,8 +211,11 @@ class Tailscale:
         command = ["tailscale", f"--socket={self.folder / 'socket'}", *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
-    def up(self, login_server: str, auth_key: str, hostname: str, *more: str) -> None:
-        """Raises: JoinRefused."""
+    def up(self, login_server: str, auth_key: str, hostname: str, *more: str, until_running: bool = True) -> None:
+        """Without `until_running` it ends as soon as the server has let the client in: two seconds before its network check is through.
+
+        Raises: JoinRefused.
+        """
         words = [
             f"--login-server={login_server}",
             f"--auth-key={auth_key}",
@@ -221,9 +224,29 @@ class Tailscale:
             "--timeout=15s",
             *more,
         ]
-        done = self.run("up", *words)
-        if done.returncode != 0:
-            raise JoinRefused(done.stderr.strip())
+        command = ["tailscale", f"--socket={self.folder / 'socket'}", "up", *words]
+        former = self.node_key
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as up:
+            while up.poll() is None:
+                time.sleep(0.05)
+                if not until_running and self.status().get("BackendState") in ("Starting", "Running") and self.node_key != former:
+                    up.terminate()
+                    return
+            if up.returncode != 0:
+                raise JoinRefused(up.stderr.read().strip() if up.stderr else "")
+
+    def ask(self, login_server: str, hostname: str) -> str:
+        """Begin an interactive login; the id at the end of the address that the person would open."""
+        self.run("up", f"--login-server={login_server}", f"--hostname={hostname}", "--accept-dns=false", "--timeout=1s")
+        deadline = time.monotonic() + PATIENCE
+        while not (url := self.status().get("AuthURL")):
+            assert time.monotonic() < deadline, "the client shows no address to open"
+            time.sleep(0.05)
+        return str(url).rpartition("/")[2]
+
+    @property
+    def node_key(self) -> str:
+        return str((self.status().get("Self") or {}).get("PublicKey", ""))
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.run("status", "--json").stdout)
@@ -267,14 +290,20 @@ class Machine:
         """Raises: JoinRefused."""
         if self.client:
             again = ["--force-reauth"] if self.client.hostname else []
+            self.client.up(self.server.url, auth_key, hostname, *again, until_running=False)
             self.client.hostname = hostname
-            return self.client.up(self.server.url, auth_key, hostname, *again)
+            return
         known = self.simulated.machine_key if self.simulated else None
         try:
             self.simulated = device.join(self.server.url, auth_key, hostname, machine_key=known)
         except device.DeviceRefused as error:
             raise JoinRefused(str(error)) from error
-        return None
+
+    def ask(self, hostname: str) -> str:
+        """Ask to come in without a key: the id under which the admin API may register it."""
+        if self.client:
+            return self.client.ask(self.server.url, hostname)
+        return device.ask_to_log_in(self.server.url, hostname)
 
     def leave(self) -> None:
         """Log out."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from placement.headscale.admin import Admin, PreAuthKey, User
+from placement.headscale.admin import Admin, Policy, PreAuthKey, User
 from tests.conftest import clusters_to_drop, make_fleet_cluster
 from tests.servers import Machine, Server, machine, run_headscale, run_simulator
 
@@ -26,8 +26,8 @@ serial = itertools.count(1)
 
 
 @pytest.fixture(scope="package", params=KINDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server of each kind for the whole folder: tests make users of their own on it."""
+def newborn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Policy | None]]:
+    """One server of each kind for the whole folder, and the policy that it had before anybody stored one."""
     program, home = request.param
     folder: Path = tmp_path_factory.mktemp(f"{program}-{home}")
     plan: dict[str, Any] = {}
@@ -38,9 +38,17 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         plan = {"database_url": cluster.url, "prefix_v4": cluster.prefix_v4, "prefix_v6": cluster.prefix_v6}
     run = run_simulator if program == "simulator" else run_headscale
     with run(folder, **plan) as running:
-        yield running
+        with running.admin() as admin:
+            policy = admin.policy()
+        yield running, policy
     if home == "fleet":
         clusters_to_drop.append(cluster.cluster_id)
+
+
+@pytest.fixture(scope="package")
+def server(newborn: tuple[Server, Policy | None]) -> Server:
+    """Tests make users of their own on it."""
+    return newborn[0]
 
 
 @pytest.fixture

@@ -40,17 +40,12 @@ class Allocator:
             return str(found)
 
     def _free_from(self, start: Address) -> Address:
-        address = start
-        while address in self._prefix:
-            if self._is_free(address):
-                return address
-            address += 1
-        if self._at_random:
-            address = self._prefix.network_address
-            while address < start:
+        """Upwards from `start`; at random also round, from the first address back up to it."""
+        for address in (start, self._prefix.network_address) if self._at_random else (start,):
+            while address in self._prefix:
                 if self._is_free(address):
                     return address
-                address += 1
+                address += 1  # noqa: PLW2901 - a walk
         raise Exhausted("failed to allocate IP")
 
     def _is_free(self, address: Address) -> bool:

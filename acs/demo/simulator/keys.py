@@ -30,7 +30,7 @@ def new(kind: str) -> tuple[str, str, bytes]:
 
 def find_auth_key(run: Run, text: str) -> Row:
     """The row of a pre-auth key, whatever its state. Raises: UnknownKey."""
-    start, found, rest = text.partition("hskey-auth-")
+    _, found, rest = text.partition("hskey-auth-")
     if not found:
         rows = run("SELECT * FROM pre_auth_keys WHERE key = %s", text) if text else []
         if not rows:
@@ -54,7 +54,7 @@ def is_admin(store: Store, text: str) -> bool:
     if not match:
         return False
     row = store.one("SELECT * FROM api_keys WHERE prefix = %s", match[1])
-    return bool(row) and _fits(match[2], row["hash"]) and not (row["expiration"] and row["expiration"] < datetime.now(UTC))
+    return row is not None and _fits(match[2], row["hash"]) and not (row["expiration"] and row["expiration"] < datetime.now(UTC))
 
 
 def make_admin_key(store: Store) -> str:

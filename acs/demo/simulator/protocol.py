@@ -10,6 +10,8 @@ from typing import Any
 from acs.demo.simulator.nodes import Node
 from acs.demo.simulator.store import Row
 
+Answer = dict[str, Any]
+
 _METHODS = {"authkey": "REGISTER_METHOD_AUTH_KEY", "oidc": "REGISTER_METHOD_OIDC", "cli": "REGISTER_METHOD_CLI"}
 _STATUS = {2: 500, 3: 400, 5: 404, 12: 501, 13: 500}
 UNKNOWN, INVALID, NOT_FOUND, UNIMPLEMENTED, INTERNAL = 2, 3, 5, 12, 13
@@ -140,3 +142,12 @@ class Words:
 
     def _wrong(self, kind: str, name: str, value: Any) -> Refusal:
         return Refusal(f"proto: invalid value for {kind} field {name}: {json.dumps(value)}", INVALID)
+
+
+def check_tag(tag: str, code: int) -> None:
+    if not tag.startswith("tag:"):
+        raise Refusal("tag must start with the string 'tag:'", code)
+    if tag.lower() != tag:
+        raise Refusal("tag should be lowercase", code)
+    if len(tag.split()) > 1:
+        raise Refusal("tags must not contain spaces", code)

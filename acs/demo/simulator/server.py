@@ -15,13 +15,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from acs.demo.simulator import IMITATES, keys, protocol
-from acs.demo.simulator.api import Api
+from acs.demo.simulator import IMITATES, api, keys, protocol
 from acs.demo.simulator.config import Config
 from acs.demo.simulator.joining import Device, Door, JoinRefused
 from acs.demo.simulator.meters import Meters
 from acs.demo.simulator.nodes import Nodes, random_key
 from acs.demo.simulator.protocol import INVALID, Refusal, Words
+from acs.demo.simulator.state import State
 from acs.demo.simulator.store import Failure, Store
 
 log = logging.getLogger("simulator")
@@ -46,7 +46,7 @@ class Simulator:
         self.nodes = Nodes(self.store, config)
         self.door = Door(self.nodes, config)
         document = None if config.policy_in_database else config.policy_path.read_text() if config.policy_path else ""
-        self.api = Api(self.store, self.nodes, self.door, policy_file=document)
+        self.state = State(self.store, self.nodes, self.door, policy_file=document)
         self.meters = Meters(lambda: len(self.nodes.by_id))
         self.nodes.written = self.meters.written
         self.noise_key = noise_public_key(config.noise_key)
@@ -93,7 +93,7 @@ class Simulator:
             return Answer(401, b"Unauthorized", "text/plain; charset=utf-8")
         if "%2f" in path.lower():
             raise Refusal("Not Found", protocol.NOT_FOUND)
-        return _json(self.api.call(method, unquote(path), Words(dict(query)), Words(_object(body))))
+        return _json(api.call(self.state, method, unquote(path), Words(dict(query)), lambda: Words(_object(body))))
 
     def _answer_public(self, method: str, path: str, query: dict[str, str]) -> Answer:
         if method not in ("GET", "HEAD"):
@@ -156,7 +156,7 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = 256
     allow_reuse_address = True
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the standard library's signature
         log.debug("a connection broke: %s", client_address, exc_info=True)
 
 
