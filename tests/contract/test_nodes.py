@@ -297,3 +297,19 @@ def test_an_ephemeral_device_is_gone_when_it_logs_out_and_another_one_stays_expi
     staying.leave()
     eventually(lambda: [node.hostname for node in nodes_of(admin, user)] == ["staying"])
     eventually(lambda: (sole_node(admin, user).expiry or FUTURE) < datetime.now(UTC))
+
+
+def test_what_the_tests_of_a_policy_see_of_devices(admin: Admin, user: User, new_key: NewKey, new_machine: NewMachine) -> None:
+    """Rules to autogroup:self are not seen: under the self rule alone a user's device does not reach its own kind in a test."""
+    new_machine().join(secret(new_key()), f"tested{user.id}")
+    eventually(lambda: len(nodes_of(admin, user)) == 1)
+    me, address = f"{user.name}@", sole_node(admin, user).ipv4
+    self_rule = {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]}
+    literal = {"action": "accept", "src": [me], "dst": [f"{me}:443"]}
+    reaches_itself = {"src": me, "accept": [f"{address}:443"]}
+    with pytest.raises(ClusterRefused, match="expected ALLOWED, got DENIED"):
+        admin.check_policy(json.dumps({"acls": [self_rule], "tests": [reaches_itself]}))
+    admin.check_policy(json.dumps({"acls": [self_rule, literal], "tests": [reaches_itself]}))
+    admin.check_policy(json.dumps({"acls": [self_rule], "tests": [{"src": me, "deny": [f"{address}:443"]}]}))
+    admin.check_policy(json.dumps({"tests": [reaches_itself]}))
+    admin.check_policy(json.dumps({"acls": [{**literal, "src": ["autogroup:member"]}], "tests": [reaches_itself]}))
