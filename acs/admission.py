@@ -173,7 +173,8 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
 def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise | None:
     """What this request, or this device, was promised before and can be told again."""
     if before := who.repeated:
-        if before.state == "released" or now - before.created_at > grants.IDEMPOTENCY_HELD:
+        untold = before.state == "expired" and not who.fleet_name and not before.answer_sealed  # its server had fallen silent
+        if untold or before.state == "released" or now - before.created_at > grants.IDEMPOTENCY_HELD:
             grants.forget_idempotency(before.grant_id)
         elif before.digest != request.digest:
             raise IdempotencyMismatch("the same Idempotency-Key came with another body")

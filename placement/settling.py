@@ -35,7 +35,7 @@ def redeem(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> int:
     """These keys of the cluster were used. Returns how many grants became redeemed by it."""
     open_states = [Grant.State.ISSUED, Grant.State.UNKNOWN, Grant.State.EXPIRED]
     grants = _grants(cluster_id).filter(key_id__in=list(key_ids), state__in=open_states)
-    return grants.update(state=Grant.State.REDEEMED, redeemed_at=now, settled_at=now, answer_sealed="")
+    return grants.update(state=Grant.State.REDEEMED, redeemed_at=now, settled_at=now)
 
 
 def unsettled_keys(cluster_id: str) -> list[int]:
@@ -51,6 +51,7 @@ def settle(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: datetime
     """
     redeem(cluster.cluster_id, [key_id for key_id, fact in keys.items() if fact.used], now=now)
     strays = _settle_silent(cluster, keys, seen_from=seen_from, now=now) if cluster.is_external else []
+    _grants(cluster.cluster_id).exclude(answer_sealed="").filter(expires_at__lt=seen_from).update(answer_sealed="")
     unused = Q(key_id=None) | ~Q(key_id__in=[key_id for key_id, fact in keys.items() if fact.used])
     late = _grants(cluster.cluster_id).filter(unused, settled_at=None, expires_at__lt=seen_from)
     late = late.filter(state__in=[Grant.State.ISSUED, Grant.State.EXPIRED, Grant.State.RESERVED])

@@ -23,3 +23,21 @@ def serve_cluster(folder: Path, *, real: bool, region: str = "eu") -> Iterator[t
     with start(folder) as server:
         manage("cluster", "register", cluster_id)
         yield cluster_id, server
+
+
+@contextmanager
+def serve_external(folder: Path, *, real: bool = False, region: str = "eu") -> Iterator[tuple[str, Server]]:
+    """The same for a server with a database of its own, reached by its admin API alone."""
+    cluster_id = fresh_cluster_id()
+    start = run_headscale if real else run_simulator
+    folder.mkdir()
+    prefixes = {"prefix_v4": "100.80.0.0/20", "prefix_v6": "fd7a:115c:a1e0:ff::/64"}
+    with start(folder, **prefixes) as server:
+        key_file = folder / "acs.key"
+        key_file.write_text(server.api_key)
+        words = ["--external", "--region", region, "--admin-url", server.url, "--admin-key-file", str(key_file)]
+        words += ["--client-url", server.url, "--metrics-url", server.metrics_url]
+        words += ["--prefix-v4", prefixes["prefix_v4"], "--prefix-v6", prefixes["prefix_v6"]]
+        manage("cluster", "register", cluster_id, *words)
+        clusters_to_drop.append(cluster_id)
+        yield cluster_id, server

@@ -46,10 +46,12 @@ class LiveService:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def bootstrap(self, secret: str | None, *, idempotency_key: str = "", timeout: float = 30.0, **body: Any) -> Answer:
+    def bootstrap(self, secret: str | None, *, idempotency_key: str = "", timeout: float = 30.0, crash_at: str = "", **body: Any) -> Answer:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
+        if crash_at:
+            headers["X-Crash-At"] = crash_at
         try:
             answer = httpx2.post(f"{self.url}/api/v1/bootstrap", json=body, headers=headers, timeout=timeout)
         except httpx2.HTTPError:

@@ -77,5 +77,3 @@ class Cluster(models.Model):
     @property
     def is_external(self) -> bool:
         return self.fleet_id is None
-
-

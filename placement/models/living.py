@@ -49,7 +49,11 @@ class Slot(models.Model):
         verbose_name = _("slot")
         verbose_name_plural = _("slots")
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "registration_id"], condition=Q(released_at=None, registration_id__isnull=False), name="registration_id_holds_one_slot"),
+            models.UniqueConstraint(
+                fields=["tenant", "registration_id"],
+                condition=Q(released_at=None, registration_id__isnull=False),
+                name="registration_id_holds_one_slot",
+            ),
         ]
         indexes = [models.Index(fields=["tenant"], condition=Q(released_at=None), name="slots_taken")]
 
@@ -98,11 +102,23 @@ class Grant(models.Model):
         verbose_name_plural = _("grants")
         ordering = ["-created_at", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["enrolment_key", "idempotency_key"], condition=Q(idempotency_key__isnull=False), name="idempotency_key_names_one_grant"),
-            models.UniqueConstraint(fields=["slot"], condition=Q(state__in=["reserved", "issued", "unknown"]), name="slot_holds_one_live_key"),
+            models.UniqueConstraint(
+                fields=["enrolment_key", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="idempotency_key_names_one_grant",
+            ),
+            models.UniqueConstraint(
+                fields=["slot"], condition=Q(state__in=["reserved", "issued", "unknown"]), name="slot_holds_one_live_key"
+            ),
             models.UniqueConstraint(fields=["cluster", "key_id"], condition=Q(key_id__isnull=False), name="key_belongs_to_one_grant"),
-            models.UniqueConstraint(fields=["cluster", "expires_at"], condition=Q(state__in=["reserved", "unknown"]), name="pending_key_is_known_by_its_expiration"),
-            models.CheckConstraint(condition=~Q(state__in=["issued", "redeemed"]) | Q(key_id__isnull=False), name="issued_grant_has_key_id"),
+            models.UniqueConstraint(
+                fields=["cluster", "expires_at"],
+                condition=Q(state__in=["reserved", "unknown"]),
+                name="pending_key_is_known_by_its_expiration",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["issued", "redeemed"]) | Q(key_id__isnull=False), name="issued_grant_has_key_id"
+            ),
             models.CheckConstraint(condition=~Q(state="redeemed") | Q(redeemed_at__isnull=False), name="redeemed_grant_has_its_time"),
         ]
         indexes = [
@@ -136,7 +152,9 @@ class Device(models.Model):
     key_expires_at = models.DateTimeField(_("login expires"), null=True, blank=True)
     joined_at = models.DateTimeField(_("joined"))
     seen_at = models.DateTimeField(_("last observed"), help_text=_("By an event or a poll."))
-    unexpected = models.CharField(_("unexpected"), max_length=40, blank=True, help_text=_("Why this device was not expected: no-grant or second-machine."))
+    unexpected = models.CharField(
+        _("unexpected"), max_length=40, blank=True, help_text=_("Why this device was not expected: no-grant or second-machine.")
+    )
     gone_at = models.DateTimeField(_("gone"), null=True, blank=True)
 
     objects = TenantManager()
