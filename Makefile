@@ -1,0 +1,42 @@
+# The two commands are `make run` and `make test`. Both need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NAME ?=
+ARGS ?=
+
+.PHONY: run test check clean pins bench messages
+
+run: $(VENV)/.runs
+	@$(BIN)/python -m acs.demo.run $(if $(ONCE),--once)
+
+test: $(VENV)/.tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench: $(VENV)/.tests
+	@test -n "$(NAME)" || { echo "make bench NAME=... : one of $$(cd benchmarks && ls *.py | sed 's/\.py//' | tr '\n' ' ')"; exit 2; }
+	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+# Removes a demonstration's data. The environment stays.
+clean:
+	rm -rf .data
+
+# Newest allowed versions into the pinned, hashed files.
+pins:
+	uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o requirements.txt requirements.in
+	uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o requirements-dev.txt requirements-dev.in
+
+$(VENV)/.runs: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the service runs on ..."
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.tests: requirements-dev.txt $(VENV)/.runs
+	@echo "Installing what the tests run on ..."
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
