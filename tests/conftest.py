@@ -50,8 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     settings.DATABASES  # noqa: B018 - pytest-django sets Django up when its settings have been read
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        del os.environ["DJANGO_SETTINGS_MODULE"]  # a worker that inherits it reads the settings too early, with the controller's database
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before xdist starts its workers: one that inherits the settings module reads the settings too early, with the controller's database."""
+    if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 def start_servers() -> None:

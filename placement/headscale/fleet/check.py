@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import psycopg
+
 from placement.headscale.fleet import catalogue, grants, probe, roles, schema
 from placement.headscale.fleet.connect import Connection
 
@@ -38,7 +40,10 @@ def check(connection: Connection, *, conninfo: str, own: bool) -> Findings:
     found.add("who may enter the database and its schemas", list(_doors(connection)))
     if own:
         found.add("rights on ACS's own tables", list(_own_tables(connection)))
-    tried, reasons = probe.run(connection, conninfo, clusters(connection))
+    try:
+        tried, reasons = probe.run(connection, conninfo, clusters(connection))
+    except psycopg.Error as error:  # a schema so altered that not even its owner can write a row
+        tried, reasons = "attempts under each login", [f"the attempts could not be made: {error}"]
     found.add(tried, reasons)
     return found
 

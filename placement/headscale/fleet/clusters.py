@@ -52,10 +52,10 @@ def add(connection: Connection, fleet: Fleet, wish: Wish, *, conninfo: str) -> D
     if known and known.fleet_id != fleet.pk:
         raise CannotAdd(f"{wish.cluster_id} is a cluster of {known.fleet_id or 'its own, external'}")
     done = Done(version=schema.version(connection))
+    block_v4, block_v6 = blocks = reserve(connection, wish)
     if roles.make_server(connection, wish.cluster_id):
         done.changes.append(f"made the login {roles.login_of(wish.cluster_id)}")
     roles.admit_server(connection, wish.cluster_id)
-    block_v4, block_v6 = blocks = reserve(connection, wish)
     written = _write_files(connection, fleet, wish, blocks, conninfo)
     if written:
         done.changes.append(f"wrote {', '.join(map(str, written))}")

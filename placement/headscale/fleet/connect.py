@@ -48,6 +48,16 @@ def seal(fleet: str, conninfo: str, password: str) -> str:
     return settings.KEYRING.seal(as_role(conninfo, "acs", password), context=f"fleet:{fleet}:database_url")
 
 
+def known_password(conninfo: str) -> str:
+    """The password of ACS's roles on a PostgreSQL that holds another of ACS's fleets; empty when it holds none."""
+    there = conninfo_to_dict(conninfo)
+    for fleet in Fleet.objects.exclude(database_url_sealed=""):
+        words = conninfo_to_dict(_open(fleet))
+        if all(words.get(name) == there.get(name) for name in ("host", "port")):
+            return str(words.get("password") or "")
+    return ""
+
+
 def conninfo_of(fleet: Fleet, role: str) -> str:
     """Where the fleet lives, as one of ACS's roles there (acs_web, acs_worker, acs_mover).
 
@@ -55,5 +65,9 @@ def conninfo_of(fleet: Fleet, role: str) -> str:
     """
     if fleet.is_own:
         return own_database()
-    opened = settings.KEYRING.open(fleet.database_url_sealed, context=f"fleet:{fleet.name}:database_url")
+    opened = _open(fleet)
     return as_role(opened, role, str(conninfo_to_dict(opened).get("password") or ""))
+
+
+def _open(fleet: Fleet) -> str:
+    return str(settings.KEYRING.open(fleet.database_url_sealed, context=f"fleet:{fleet.name}:database_url"))

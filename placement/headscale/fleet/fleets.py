@@ -20,6 +20,10 @@ class ServersConnected(Exception):
         self.logins = logins
 
 
+class RolesTaken(Exception):
+    """ACS's roles exist on a PostgreSQL elsewhere, under passwords that are not known here."""
+
+
 @dataclass
 class Done:
     """What a verb changed, in words for the operator; empty when all was as it should be."""
@@ -89,11 +93,23 @@ def write_row(name: str, *, base_domain: str, version: str, database_url_sealed:
     return made or bool(changed)
 
 
-def seal_elsewhere(connection: Connection, name: str, conninfo: str) -> str:
-    """The sealed text by which ACS's processes reach a fleet elsewhere: one password for ACS's three roles there, if they need one."""
-    password = secrets.token_hex(24) if roles.wants_password(conninfo, roles.ACS_ROLES[0]) else ""
-    for role in roles.ACS_ROLES if password else ():
-        roles.set_password(connection, role, password)
+def seal_elsewhere(connection: Connection, name: str, conninfo: str, *, made_roles: list[str]) -> str:
+    """The sealed text by which ACS's processes reach a fleet elsewhere: one password for ACS's three roles there, if they need one.
+
+    Roles belong to a whole PostgreSQL: where they were not made just now, somebody uses their passwords, and those stay.
+    Raises: RolesTaken.
+    """
+    if not roles.wants_password(conninfo, roles.ACS_ROLES[0]):
+        return connect.seal(name, conninfo, "")
+    password = connect.known_password(conninfo)
+    if not password:
+        if not set(roles.ACS_ROLES) <= set(made_roles):
+            raise RolesTaken(
+                f"{', '.join(roles.ACS_ROLES)} have passwords there that this ACS does not know: drop the roles or use another PostgreSQL"
+            )
+        password = secrets.token_hex(24)
+        for role in roles.ACS_ROLES:
+            roles.set_password(connection, role, password)
     return connect.seal(name, conninfo, password)
 
 

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         try:
             with connect.connect(conninfo) as connection:
                 getattr(self, "_do_" + verb.replace("-", "_"))(connection, name=name, conninfo=conninfo, own=not database_url, **options)
-        except (fleets.ServersConnected, binary.HeadscaleFailed, clusters.CannotAdd, prefixes.NoRoom) as error:
+        except (fleets.ServersConnected, fleets.RolesTaken, binary.HeadscaleFailed, clusters.CannotAdd, prefixes.NoRoom) as error:
             raise CommandError(str(error)) from error
         except psycopg.Error as error:
             raise CommandError(f"PostgreSQL: {error}") from error
@@ -69,7 +69,7 @@ class Command(BaseCommand):
         self, connection: connect.Connection, *, name: str, conninfo: str, own: bool, base_domain: str, without_binary: bool, **_: Any
     ) -> None:
         done = fleets.init(connection, conninfo=conninfo, own=own, headscale=None if without_binary else binary.find())
-        elsewhere = "" if own else self._elsewhere(connection, name, conninfo)
+        elsewhere = "" if own else self._elsewhere(connection, name, conninfo, done.made_roles)
         if fleets.write_row(name, base_domain=base_domain, version=done.version, database_url_sealed=elsewhere):
             done.changes.append(f"wrote the row of fleet {name}")
         self._tell(done)
@@ -78,11 +78,11 @@ class Command(BaseCommand):
                 f"The database asks for passwords: give them to {', '.join(asked)} (\\password in psql), for one DATABASE_URL each."
             )
 
-    def _elsewhere(self, connection: connect.Connection, name: str, conninfo: str) -> str:
+    def _elsewhere(self, connection: connect.Connection, name: str, conninfo: str, made_roles: list[str]) -> str:
         known = Fleet.objects.filter(pk=name).first()
         if known and known.database_url_sealed:
             return ""
-        return fleets.seal_elsewhere(connection, name, conninfo)
+        return fleets.seal_elsewhere(connection, name, conninfo, made_roles=made_roles)
 
     def _do_upgrade(self, connection: connect.Connection, *, name: str, conninfo: str, own: bool, without_binary: bool, **_: Any) -> None:
         fleet = self._fleet(name)
