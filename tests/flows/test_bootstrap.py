@@ -21,7 +21,9 @@ pytestmark = pytest.mark.django_db
 
 def keys_of(cluster_id: str) -> list[tuple]:
     with connection.cursor() as cursor:
-        cursor.execute("select id, prefix, used, reusable, expiration from headscale.pre_auth_keys where cluster_id = %s order by id", [cluster_id])
+        cursor.execute(
+            "select id, prefix, used, reusable, expiration from headscale.pre_auth_keys where cluster_id = %s order by id", [cluster_id]
+        )
         return cursor.fetchall()
 
 

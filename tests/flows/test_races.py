@@ -23,7 +23,9 @@ def test_sixty_four_devices_race_for_ten_slots_and_exactly_ten_get_in(fleet_clus
     customer = factories.customer(max_devices=10)
     with run_web(tmp_path) as service:
         answers = race(64, lambda n: service.bootstrap(customer.secret, registration_id=f"device-{n}"))
-    assert Counter(answer.status for answer in answers) == {200: 10, 403: 54}, [answer.body for answer in answers if answer.status not in (200, 403)]
+    assert Counter(answer.status for answer in answers) == {200: 10, 403: 54}, [
+        answer.body for answer in answers if answer.status not in (200, 403)
+    ]
     assert customer.quota().used == 10
     assert keys(fleet_cluster.cluster_id) == 10
     assert Grant.objects.of(customer.tenant).count() == Slot.objects.of(customer.tenant).count() == 10

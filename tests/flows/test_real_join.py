@@ -48,7 +48,11 @@ def test_two_tenants_on_one_real_server_join_see_their_own_and_nobody_else(db, t
         for name, customer in names.items():
             key = join(service, clients[name], customer, name)
             begun = time.monotonic()
-            wait_for(lambda held=customer, n=name: Grant.objects.of(held.tenant).filter(state="redeemed", slot__registration_id=n).exists(), "it is redeemed", seconds=1)
+            wait_for(
+                lambda held=customer, n=name: Grant.objects.of(held.tenant).filter(state="redeemed", slot__registration_id=n).exists(),
+                "it is redeemed",
+                seconds=1,
+            )
             print(f"{name}: redeemed {time.monotonic() - begun:.2f} s after tailscale up returned")
         for name, customer in names.items():
             own = {other for other, of in names.items() if of is customer and other != name}
