@@ -100,10 +100,6 @@ BREAKS = {
         "create or replace function headscale.this_cluster() returns text language sql stable as $$ select current_setting('app.cluster', true) $$",
         "function headscale.this_cluster() is",
     ),
-    "a server that is a superuser": (f"alter role {CLUSTER} superuser", f"role {CLUSTER} has superuser"),
-    "a server past row security": (f"alter role {CLUSTER} bypassrls", f"role {CLUSTER} has bypassrls"),
-    "a server that is the worker": (f"grant acs_worker to {CLUSTER}", f"role {CLUSTER} is a member of acs_worker"),
-    "a door that is the mover": ("grant acs_mover to acs_web", "role acs_web is a member of acs_mover"),
     "temporary tables": (f"grant temporary on database {SCRATCH} to public", f"role {CLUSTER} may make temporary tables"),
     "objects in the schema": ("grant create on schema headscale to acs_headscale", f"role {CLUSTER} may make objects in headscale"),
     "ACS's own schema": ("grant usage on schema public to public", f"role {CLUSTER} may enter ACS's own schema"),
@@ -121,10 +117,6 @@ MENDS = {
     "an extra trigger": "drop trigger extra on headscale.users",
     "a disabled trigger": "alter table headscale.nodes enable trigger keep_ids",
     "a function of another's": "alter function headscale.this_cluster() owner to acs_headscale_owner",
-    "a server that is a superuser": f"alter role {CLUSTER} nosuperuser",
-    "a server past row security": f"alter role {CLUSTER} nobypassrls",
-    "a server that is the worker": f"revoke acs_worker from {CLUSTER}",
-    "a door that is the mover": "revoke acs_mover from acs_web",
     "rights on tables to come": "alter default privileges for role acs_headscale_owner revoke select on tables from public",
 }
 
@@ -143,6 +135,29 @@ def test_a_broken_fleet_is_told_and_upgrade_or_the_operator_mends_it(name: str, 
     with psycopg.connect(url_as("acs_owner", scratch), autocommit=True) as owner:
         fleets.upgrade(owner, conninfo=url_as("acs_owner", scratch), own=True, headscale=None)
     assert looked(scratch).broken == []
+
+
+ROLE_BREAKS = {
+    "a server that is a superuser": (f"alter role {CLUSTER} superuser", f"role {CLUSTER} has superuser"),
+    "a server past row security": (f"alter role {CLUSTER} bypassrls", f"role {CLUSTER} has bypassrls"),
+    "a server that is the worker": (f"grant acs_worker to {CLUSTER}", f"role {CLUSTER} is a member of acs_worker"),
+    "a door that is the mover": ("grant acs_mover to acs_web", "role acs_web is a member of acs_mover"),
+    "a server without its group": (
+        f"revoke acs_headscale from {CLUSTER} granted by acs_owner",
+        f"role {CLUSTER} is not a member of acs_headscale",
+    ),
+    "a guest among the servers": ("grant acs_headscale to acs_tests", "role acs_tests is a member of acs_headscale"),
+    "a guest as the schema's owner": ("grant acs_headscale_owner to acs_tests", "role acs_tests is a member of acs_headscale_owner"),
+}
+
+
+@pytest.mark.parametrize("name", ROLE_BREAKS)
+def test_a_role_with_too_much_is_told(name: str, scratch: str) -> None:
+    """In a transaction that is rolled back: roles belong to the whole PostgreSQL, and other tests use them."""
+    statement, told = ROLE_BREAKS[name]
+    with superuser(scratch) as connection, connection.transaction(force_rollback=True):
+        connection.execute(statement.encode())
+        assert told in list(check.logins(connection))
 
 
 def test_the_probe_finds_by_trying_what_a_missing_policy_opens(scratch: str) -> None:

@@ -36,7 +36,7 @@ def check(connection: Connection, *, conninfo: str, own: bool) -> Findings:
         "tables, row security, policies, constraints, indexes, triggers, functions and rights",
         [str(one) for one in catalogue.differences(connection)],
     )
-    found.add("logins and memberships", [*_roles(connection), *_memberships(connection)])
+    found.add("logins and memberships", list(logins(connection)))
     found.add("who may enter the database and its schemas", list(_doors(connection)))
     if own:
         found.add("rights on ACS's own tables", list(_own_tables(connection)))
@@ -52,6 +52,12 @@ def clusters(connection: Connection) -> list[str]:
     """Every cluster that hands out addresses in this fleet."""
     with schema.acting_as_owner(connection):
         return [str(row[0]) for row in connection.execute("select distinct cluster_id from headscale.prefix order by 1")]
+
+
+def logins(connection: Connection) -> Iterator[str]:
+    """What is wrong with the roles of this fleet: too many powers, a wrong membership, something that a server owns."""
+    yield from _roles(connection)
+    yield from _memberships(connection)
 
 
 def _roles(connection: Connection) -> Iterator[str]:
