@@ -206,6 +206,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "TenantState": "tenants.models.Tenant.State",
+        "ClusterState": "placement.models.Cluster.State",
+        "GrantState": "placement.models.Grant.State",
+    },
 }
 
 # ---- tasks -----------------------------------------------------------------------------------------------------------

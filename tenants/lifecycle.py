@@ -94,6 +94,13 @@ def change_plan(tenant: Tenant, plan: Plan, *, now: datetime, actor: str) -> Ten
     return Tenant.objects.select_related("plan").get(pk=locked.pk)
 
 
+@transaction.atomic
+def retitle(tenant: Tenant, title: str, *, now: datetime, actor: str) -> None:
+    """What people read beside the account."""
+    Tenant.objects.filter(pk=tenant.pk).update(title=title)
+    audit.record("tenant.retitle", actor=actor, tenant=tenant, target=tenant.account, now=now, title=title)
+
+
 def _lock(tenant: Tenant, *states: Tenant.State) -> Tenant:
     """The tenant's row, ours until commit; admission holds it FOR SHARE, so no key is promised behind this."""
     locked = Tenant.objects.select_for_update(of=("self",)).get(pk=tenant.pk)

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from acs import admission
 from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
+from acs.api.bodies import read_json
 from tenants.errors import BadCredential, MalformedRequest
 
 REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
@@ -67,7 +68,7 @@ class BootstrapView(APIView):
 
 def read(request: HttpRequest) -> BootstrapRequest:
     """Raises: MalformedRequest naming each field that is wrong, BadCredential for an Authorization header of another kind."""
-    fields = _fields(request)
+    fields = read_json(request)
     wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES}
     for name, (shape, meaning) in SHAPES.items():
         value = fields.get(name)
@@ -94,33 +95,6 @@ def read(request: HttpRequest) -> BootstrapRequest:
         digest=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(),
         address=address_of(request),
     )
-
-
-def _fields(request: HttpRequest) -> dict[str, Any]:
-    if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
-        raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
-    body = request.read(settings.MAX_BODY_BYTES + 1)
-    if len(body) > settings.MAX_BODY_BYTES:
-        raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
-    if not body.strip():
-        return {}
-    try:
-        document = json.loads(body, object_pairs_hook=_once)
-    except MalformedRequest:
-        raise
-    except (ValueError, RecursionError):
-        raise MalformedRequest({"body": "not a JSON document in UTF-8"}) from None
-    if not isinstance(document, dict):
-        raise MalformedRequest({"body": "must be a JSON object"})
-    return document
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A field that stands twice means different things to different readers."""
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise MalformedRequest({"body": "a field stands twice"})
-    return fields
 
 
 def _secret(request: HttpRequest) -> str | None:

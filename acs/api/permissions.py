@@ -1,21 +1,36 @@
-"""What a caller of /api/v1 may do: each view names the scope it needs, `<name>:read` suffices for reading."""
+"""What a caller of /api/v1 may do: each view names the scope it needs, `<name>:read` suffices for reading.
+
+What is another tenant's, or only the operators', does not exist for a tenant's token: 404 comes before any talk of scopes.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rest_framework.exceptions import NotAuthenticated
+import structlog
+from rest_framework.exceptions import NotAuthenticated, NotFound
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from tenants.errors import TenantSuspended
+from tenants.models import Tenant
+
 
 class HasScope(BasePermission):
-    """The view's `scope` must be among the token's scopes; `operator_only` views need an operator's token."""
+    """The view's `scope` must be among the token's scopes; views of a tenant need its account in the address, all others an operator's token."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         caller = request.auth
         if caller is None:
             raise NotAuthenticated
-        if getattr(view, "operator_only", False) and caller.tenant is not None:
+        account = view.kwargs.get("account")
+        if caller.tenant is not None and (account != caller.tenant.account or getattr(view, "operator_only", False)):
+            raise NotFound
+        if account is not None:
+            structlog.contextvars.bind_contextvars(tenant=account)
+        reading = request.method in SAFE_METHODS
+        if not caller.may(view.scope, read_only=reading):
             return False
-        return bool(caller.may(view.scope, read_only=request.method in SAFE_METHODS))
+        if caller.tenant is not None and caller.tenant.state != Tenant.State.ACTIVE and not reading:
+            raise TenantSuspended("the tenant is suspended: its API only reads")
+        return True

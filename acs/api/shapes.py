@@ -1,0 +1,222 @@
+"""What the API reads and writes, as serializers. They translate; whatever decides is a verb elsewhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rest_framework import serializers
+
+from placement.models import Binding, Cluster, Device, Grant
+from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Quota, Tenant
+
+
+class Strict(serializers.Serializer[Any]):
+    """A request body: fields that nobody knows are refused by name, never ignored."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
+            raise serializers.ValidationError({name: ["unknown field"] for name in unknown})
+        return super().to_internal_value(data)
+
+
+class Seconds(serializers.IntegerField):
+    """A duration in whole seconds."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return timedelta(seconds=super().to_internal_value(data))
+
+    def to_representation(self, value: Any) -> int:
+        return int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
+
+
+class QuotaShape(serializers.ModelSerializer[Quota]):
+    class Meta:
+        model = Quota
+        fields = ["limit", "used", "free"]
+
+
+class TenantShape(serializers.ModelSerializer[Tenant]):
+    plan = serializers.CharField(source="plan_id")
+    quota = QuotaShape()
+
+    class Meta:
+        model = Tenant
+        fields = [
+            "id",
+            "account",
+            "title",
+            "plan",
+            "state",
+            "created_at",
+            "suspended_at",
+            "devices_expire_at",
+            "closed_at",
+            "devices_delete_at",
+            "quota",
+        ]
+        read_only_fields = fields
+
+
+class NewTenant(Strict):
+    account = serializers.CharField(max_length=63)
+    plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all())
+    title = serializers.CharField(max_length=120, required=False, default="")
+
+
+class ChangedTenant(Strict):
+    plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all(), required=False)
+    title = serializers.CharField(max_length=120, required=False, allow_blank=True)
+
+
+class Reason(Strict):
+    reason = serializers.CharField(max_length=300, required=False, default="", help_text="Kept in the audit.")
+
+
+class PlanShape(serializers.ModelSerializer[Plan]):
+    class Meta:
+        model = Plan
+        fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "strategy"]
+        read_only_fields = fields
+
+
+class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
+    key_lifetime = Seconds(help_text="Seconds.")
+
+    class Meta:
+        model = EnrolmentKey
+        fields = [
+            "id",
+            "description",
+            "hint",
+            "max_uses",
+            "uses",
+            "ephemeral",
+            "key_lifetime",
+            "created_at",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+        ]
+        read_only_fields = fields
+
+
+class NewEnrolmentKey(Strict):
+    description = serializers.CharField(max_length=200, required=False, default="")
+    max_uses = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2_000_000_000)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    ephemeral = serializers.BooleanField(required=False, default=False)
+    key_lifetime = Seconds(required=False, default=timedelta(hours=1), max_value=86400, min_value=120, help_text="Seconds, 120 to 86400.")
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=120), required=False, default=list, help_text="Refused until the tenant has a policy."
+    )
+
+
+class ShownEnrolmentKey(EnrolmentKeyShape):
+    secret = serializers.CharField(help_text="Shown this once.")
+
+    class Meta(EnrolmentKeyShape.Meta):
+        fields = [*EnrolmentKeyShape.Meta.fields, "secret"]
+        read_only_fields = fields
+
+
+class ApiTokenShape(serializers.ModelSerializer[ApiToken]):
+    class Meta:
+        model = ApiToken
+        fields = ["id", "description", "hint", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at"]
+        read_only_fields = fields
+
+
+class NewApiToken(Strict):
+    description = serializers.CharField(max_length=200, required=False, default="")
+    scopes = serializers.ListField(child=serializers.CharField(max_length=40), min_length=1)
+    expires_in = Seconds(required=False, default=timedelta(days=90), min_value=60, max_value=366 * 86400, help_text="Seconds.")
+
+
+class ShownApiToken(ApiTokenShape):
+    secret = serializers.CharField(help_text="Shown this once.")
+
+    class Meta(ApiTokenShape.Meta):
+        fields = [*ApiTokenShape.Meta.fields, "secret"]
+        read_only_fields = fields
+
+
+class DeviceShape(serializers.ModelSerializer[Device]):
+    cluster_id = serializers.CharField()
+    registration_id = serializers.CharField(source="slot.registration_id", allow_null=True, default=None)
+
+    class Meta:
+        model = Device
+        fields = [
+            *["id", "name", "hostname", "cluster_id", "node_id", "registration_id", "ipv4", "ipv6", "tags", "ephemeral", "online"],
+            *["last_seen", "key_expires_at", "joined_at", "unexpected", "gone_at"],
+        ]
+        read_only_fields = fields
+
+
+class ChangedDevice(Strict):
+    name = serializers.CharField(max_length=63)
+
+
+class GrantShape(serializers.ModelSerializer[Grant]):
+    cluster_id = serializers.CharField()
+    enrolment_key = serializers.UUIDField(source="enrolment_key_id")
+    registration_id = serializers.CharField(source="slot.registration_id", allow_null=True)
+
+    class Meta:
+        model = Grant
+        fields = [
+            "id",
+            "state",
+            "cluster_id",
+            "enrolment_key",
+            "registration_id",
+            "hostname",
+            "os",
+            "created_at",
+            "expires_at",
+            "redeemed_at",
+            "settled_at",
+        ]
+        read_only_fields = fields
+
+
+class BindingShape(serializers.ModelSerializer[Binding]):
+    account = serializers.CharField(source="tenant.account")
+    cluster_id = serializers.CharField()
+    region = serializers.CharField(source="cluster.region")
+
+    class Meta:
+        model = Binding
+        fields = ["account", "cluster_id", "region", "expected_load", "reason", "created_at"]
+        read_only_fields = fields
+
+
+class AuditEventShape(serializers.ModelSerializer[AuditEvent]):
+    class Meta:
+        model = AuditEvent
+        fields = ["id", "at", "actor", "verb", "target", "detail", "request_id"]
+        read_only_fields = fields
+
+
+class ClusterShape(serializers.ModelSerializer[Cluster]):
+    fleet = serializers.CharField(source="fleet_id", allow_null=True)
+    complete_at = serializers.DateTimeField(
+        source="watch.complete_at", allow_null=True, default=None, help_text="Start of the last complete poll."
+    )
+    derp_map = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Cluster
+        fields = [
+            *["cluster_id", "fleet", "state", "region", "kind", "client_url", "capacity", "committed", "prefix_v4", "prefix_v6", "version"],
+            *["noise_public_key", "registered_at", "complete_at", "derp_map"],
+        ]
+        read_only_fields = fields
+
+    def get_derp_map(self, cluster: Cluster) -> str:
+        return f"/api/v1/derp/{cluster.cluster_id}.json"
+
+
+class ChangedCluster(Strict):
+    state = serializers.ChoiceField(choices=Cluster.State.choices)

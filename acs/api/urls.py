@@ -1,0 +1,30 @@
+"""Every address under /api/v1."""
+
+from django.urls import path
+
+from acs.api import derp, living, tenants
+from acs.api.bootstrap import BootstrapView
+
+of = "tenants/<str:account>"
+urlpatterns = [
+    path("bootstrap", BootstrapView.as_view()),
+    path("derp/<str:cluster_id>.json", derp.DerpMapView.as_view()),
+    path("plans", tenants.Plans.as_view()),
+    path("tenants", tenants.Tenants.as_view()),
+    path(of, tenants.OneTenant.as_view()),
+    *[path(f"{of}/{verb}", tenants.TenantState.as_view(verb=verb)) for verb in tenants.TenantState.verbs],
+    path(f"{of}/quota", tenants.QuotaOf.as_view()),
+    path(f"{of}/enrolment-keys", tenants.EnrolmentKeys.as_view()),
+    path(f"{of}/enrolment-keys/<uuid:key_id>", tenants.OneEnrolmentKey.as_view()),
+    path(f"{of}/api-tokens", tenants.ApiTokens.as_view()),
+    path(f"{of}/api-tokens/<uuid:token_id>", tenants.OneApiToken.as_view()),
+    path(f"{of}/audit", tenants.Audit.as_view()),
+    path(f"{of}/devices", living.Devices.as_view()),
+    path(f"{of}/devices/<uuid:device_id>", living.OneDevice.as_view()),
+    path(f"{of}/devices/<uuid:device_id>/expire", living.ExpireDevice.as_view()),
+    path(f"{of}/grants", living.Grants.as_view()),
+    path(f"{of}/binding", living.BindingOf.as_view()),
+    path("bindings", living.Bindings.as_view()),
+    path("clusters", living.Clusters.as_view()),
+    path("clusters/<str:cluster_id>", living.OneCluster.as_view()),
+]
