@@ -51,7 +51,7 @@ class TenantQuerySet(models.QuerySet[Row_co]):
 
     def _opened(self) -> Self:
         opened = self.all()
-        opened.query.scoped = True
+        opened.query.scoped = True  # type: ignore[attr-defined]
         return opened
 
     def _refuse_unscoped(self) -> None:

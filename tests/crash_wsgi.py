@@ -34,7 +34,7 @@ def counted(act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def count_statements(sender: Any, connection: Any, **_: Any) -> None:
-    connection.execute_wrappers.append(lambda execute, sql, params, many, context: counted(execute, sql, params, many, context))
+    connection.execute_wrappers.append(counted)
 
 
 connection_created.connect(count_statements, weak=False)

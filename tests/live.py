@@ -64,7 +64,9 @@ class LiveService:
 
 
 @contextmanager
-def run_web(folder: Path, *, workers: int = 4, threads: int = 8, application: str = "acs.wsgi:application", **environment: str) -> Iterator[LiveService]:
+def run_web(
+    folder: Path, *, workers: int = 4, threads: int = 8, application: str = "acs.wsgi:application", **environment: str
+) -> Iterator[LiveService]:
     port = free_ports(1)[0]
     log = folder / f"web-{port}.log"
     command = [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
@@ -86,7 +88,12 @@ def run(command: list[str], log: Path, *, role: str, **environment: str) -> Iter
     """A process in a group of its own, gone with all its children when the block ends."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **service_environment(role), **environment}, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, **service_environment(role), **environment},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         yield process

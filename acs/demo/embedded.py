@@ -46,13 +46,13 @@ class Postgres:
         """A data folder with a very long path gets its socket elsewhere, open to all: close that one too."""
         folder = Path(self.socket_folder)
         if os.geteuid() == 0:
-            shutil.chown(folder, user=self._server.system_user)
+            shutil.chown(folder, user=str(self._server.system_user))
         folder.chmod(stat.S_IRWXU)
 
     def _tune(self) -> None:
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            seen = dict(connection.execute("select name, setting from pg_settings where name = 'max_connections'").fetchall())
-            if seen["max_connections"] == SETTINGS["max_connections"]:
+            seen = connection.execute("show max_connections").fetchone()
+            if seen == (SETTINGS["max_connections"],):
                 return
             for name, value in SETTINGS.items():
                 connection.execute(f"alter system set {name} = '{value}'".encode())

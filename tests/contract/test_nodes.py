@@ -171,14 +171,7 @@ def test_the_same_machine_under_another_user_is_a_second_node(admin: Admin, user
     assert sole_node(admin, user).ipv4 != sole_node(admin, other).ipv4
 
 
-def test_of_two_devices_of_one_name_the_second_gets_a_suffix(
-    *, admin: Admin, user: User, new_key: NewKey, new_machine: NewMachine, server: Server, request: pytest.FixtureRequest
-) -> None:
-    if server.database["type"] == "postgres":
-        reason = (
-            "headscale inserts the bare name and settles it in memory afterwards: the unique index one_name_in_a_cluster refuses the device"
-        )
-        request.applymarker(pytest.mark.xfail(strict=True, raises=JoinRefused, reason=reason))
+def test_of_two_devices_of_one_name_the_second_gets_a_suffix(admin: Admin, user: User, new_key: NewKey, new_machine: NewMachine) -> None:
     new_machine().join(secret(new_key()), "Same-Name")
     new_machine().join(secret(new_key()), "same-name")
     assert sorted(node.name for node in nodes_of(admin, user)) == ["same-name", "same-name-1"]

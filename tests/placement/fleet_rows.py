@@ -31,7 +31,7 @@ class Lived:
 
 
 def address(prefix: str, number: int = 9) -> str:
-    return prefix.split("/")[0].rsplit(".", 1)[0] + f".{number}"
+    return prefix.split("/", maxsplit=1)[0].rsplit(".", 1)[0] + f".{number}"
 
 
 def lived_in(name: str = "tenant") -> Lived:
@@ -73,6 +73,8 @@ def everything_of(cluster_id: str) -> dict[str, list[Any]]:
     """Every row of a cluster, as the superuser sees it."""
     with superuser() as connection:
         return {
-            table: connection.execute(f"select to_jsonb(t) from headscale.{table} t where cluster_id = %s order by id".encode(), [cluster_id]).fetchall()
+            table: connection.execute(
+                f"select to_jsonb(t) from headscale.{table} t where cluster_id = %s order by id".encode(), [cluster_id]
+            ).fetchall()
             for table in ("users", "nodes", "pre_auth_keys", "policies", "api_keys")
         }

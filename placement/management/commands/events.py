@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--fleet", help="only this fleet")
         parser.add_argument("--once", action="store_true", help="handle what waits, then end")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         fleets = list(Fleet.objects.filter(name=options["fleet"]) if options["fleet"] else Fleet.objects.all())
         if options["once"]:
             for fleet in fleets:

@@ -31,7 +31,9 @@ create unique index if not exists idx_provider_identifier on headscale.users (cl
 -- addresses are unique in the fleet, names in a cluster
 create unique index if not exists one_ipv4 on headscale.nodes (ipv4);
 create unique index if not exists one_ipv6 on headscale.nodes (ipv6);
-create unique index if not exists one_name_in_a_cluster on headscale.nodes (cluster_id, given_name);
+-- not unique: headscale inserts a second `laptop` under its bare name and adds the -1 afterwards, and a unique index would keep that device out.
+-- Two rows may share a name for a moment; a move looks for clashes itself.
+create index if not exists names_of_a_cluster on headscale.nodes (cluster_id, given_name);
 
 -- a row's owner is its user's owner: plain foreign keys do not heed row security
 do $$ declare c record; begin
