@@ -201,7 +201,8 @@ def _welcome(who: Standing, promised: Promise | Promised, request: BootstrapRequ
 def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str:
     """The key's text: derived on a fleet, opened or freshly made on an external cluster."""
     if who.fleet_name:
-        key = keys.derive(settings.KEYRING, promised.keyring_id, promised.grant_id)
+        made = promised.key if isinstance(promised, Promised) else None
+        key = made or keys.derive(settings.KEYRING, promised.keyring_id, promised.grant_id)
         if promised.key_id is None:
             _put_elsewhere(who, promised, key, now)
         return key.text

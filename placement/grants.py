@@ -40,6 +40,7 @@ class Promised:
     keyring_id: str
     expires_at: datetime
     key_id: int | None
+    key: keys.AuthKey | None
 
 
 TAKE_NEW_SLOT = """
@@ -126,7 +127,7 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
         raise QuotaExceeded("every device slot of the tenant is taken")
     if not slots:
         raise SlotVanished
-    return Promised(grant_id, keyring_id, expires_at, key_id)
+    return Promised(grant_id, keyring_id, expires_at, key_id, key)
 
 
 def retire(grant_id: UUID, cluster_id: str, key_id: int | None, *, own_fleet: bool, now: datetime) -> None:

@@ -77,7 +77,7 @@ class Grant(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="grants")
-    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="grants")
+    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="grants", db_index=False)
     slot = models.ForeignKey(Slot, models.PROTECT, related_name="grants")
     enrolment_key = models.ForeignKey(EnrolmentKey, models.PROTECT, related_name="grants")
     state = models.CharField(_("state"), max_length=12, choices=State.choices)
@@ -123,7 +123,6 @@ class Grant(models.Model):
         ]
         indexes = [
             models.Index(fields=["cluster", "expires_at"], condition=Q(settled_at=None), name="grants_to_settle"),
-            models.Index(fields=["slot"], name="grants_of_slot"),
         ]
 
     def __str__(self) -> str:
@@ -134,8 +133,8 @@ class Device(models.Model):
     """What joined: one node of a headscale server, as last seen."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="devices")
-    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="devices")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="devices", db_index=False)
+    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="devices", db_index=False)
     node_id = models.BigIntegerField(_("node id"))
     slot = models.ForeignKey(Slot, models.PROTECT, null=True, blank=True, related_name="devices")
     grant = models.ForeignKey(Grant, models.PROTECT, null=True, blank=True, related_name="devices")
@@ -169,7 +168,6 @@ class Device(models.Model):
         ]
         indexes = [
             models.Index(fields=["tenant", "-joined_at"], name="devices_of_tenant"),
-            models.Index(fields=["slot"], name="devices_of_slot"),
         ]
 
     def __str__(self) -> str:
