@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions as rest
 from rest_framework.views import set_rollback
 
+from placement import derp
 from placement import errors as placement
 from tenants import errors as tenants
 
@@ -32,6 +33,7 @@ class Problem:
 
 
 UNAVAILABLE = Problem("service-unavailable", 503, "The service cannot answer right now; nothing was done that a repeat would do twice.", 5)
+INTERNAL = Problem("internal-error", 500, "Something went wrong here. It has been logged under the request's id.")
 PROBLEMS: dict[type[Exception], Problem] = {
     tenants.MalformedRequest: Problem("malformed-request", 400, "The request cannot be read."),
     tenants.InvalidAccount: Problem("malformed-request", 400, "The account name is not usable."),
@@ -56,6 +58,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     rest.UnsupportedMediaType: Problem("unsupported-media-type", 415, "Requests are application/json."),
     rest.ParseError: Problem("malformed-request", 400, "The request cannot be read."),
     rest.ValidationError: Problem("malformed-request", 400, "The request cannot be read."),
+    derp.BadDerpMap: UNAVAILABLE,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
     PoolTimeout: UNAVAILABLE,
@@ -129,8 +132,3 @@ def _retry_after(error: BaseException, problem: Problem) -> int | None:
     if isinstance(error, tenants.TooManyRequests):
         return max(1, math.ceil(error.retry_after.total_seconds()))
     return problem.retry_after
-
-
-def not_found(request: Any, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's handler signature
-    """handler404 of the API's addresses."""
-    return respond(PROBLEMS[rest.NotFound])

@@ -57,6 +57,7 @@ DATABASES["default"].update(
         },
         "connect_timeout": 5,
         "options": "-c statement_timeout=30s -c lock_timeout=10s",
+        "server_side_binding": True,  # with it PostgreSQL keeps the plans of repeated statements: planning cost more than running them
         "prepare_threshold": 5,
     },
 )
@@ -74,6 +75,7 @@ ANONYMOUS_BOOTSTRAP = env.bool("ACS_ANONYMOUS_BOOTSTRAP", default=True)
 ANONYMOUS_LIMIT = env.str("ACS_ANONYMOUS_LIMIT", default="30/minute")
 CREDENTIAL_LIMIT = env.str("ACS_CREDENTIAL_LIMIT", default="1000/second")
 BAD_CREDENTIAL_LIMIT = env.str("ACS_BAD_CREDENTIAL_LIMIT", default="60/minute")
+METRICS_TOKEN = env.str("ACS_METRICS_TOKEN", default="")  # the bearer token of /metrics; without one it answers loopback only
 MAX_BODY_BYTES = 16 * 1024
 
 # ---- names and gateway -----------------------------------------------------------------------------------------------
@@ -86,6 +88,7 @@ if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
 # ---- clusters --------------------------------------------------------------------------------------------------------
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
+READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
 DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations
 
@@ -109,6 +112,7 @@ INSTALLED_APPS = [
     "acs",
 ]
 MIDDLEWARE = [
+    "acs.middleware.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -119,7 +123,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
 ]
 ROOT_URLCONF = "acs.urls"
 WSGI_APPLICATION = "acs.wsgi.application"
@@ -206,6 +209,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "enrolmentKey": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An enrolment key of a tenant, `acs-enrol-...`: it only bootstraps.",
+            }
+        }
+    },
     "ENUM_NAME_OVERRIDES": {
         "TenantState": "tenants.models.Tenant.State",
         "ClusterState": "placement.models.Cluster.State",

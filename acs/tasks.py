@@ -9,8 +9,8 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from acs import metrics, sweep
 from acs import poll as polling
-from acs import sweep
 from placement.gateway import routes
 from placement.models import Cluster, PollRun
 from tenants import audit
@@ -31,7 +31,9 @@ def _serving() -> list[str]:
 
 @shared_task
 def poll_cluster(cluster_id: str) -> None:
-    polling.poll(cluster_id, now=timezone.now())
+    run = polling.poll(cluster_id, now=timezone.now())
+    if run is not None:
+        metrics.count_poll(cluster_id, run.outcome)
 
 
 @shared_task

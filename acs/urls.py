@@ -2,11 +2,21 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+
+from acs import health, metrics, problems
+from acs.api import schema
 
 urlpatterns = [
-    path("api/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
+    path("api/openapi.json", schema.openapi, name="openapi"),
+    path("api/docs", schema.Docs.as_view(), name="docs"),
     path("api/v1/", include("acs.api.urls")),
+    path("problems/<slug:code>", problems.page, name="problem"),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", metrics.page),
     path("admin/", admin.site.urls),
 ]
+handler400 = "acs.failures.bad_request"
+handler403 = "acs.failures.denied"
+handler404 = "acs.failures.not_found"
+handler500 = "acs.failures.server_error"

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 
 from tenants.errors import MalformedRequest
 
-TEXTS = (serializers.CharField, serializers.DateTimeField, serializers.ChoiceField)
+TEXTS = (serializers.CharField, serializers.DateTimeField, serializers.ChoiceField, serializers.PrimaryKeyRelatedField)
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Fields(serializers.Serializer[Any]):
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
         """Raises: MalformedRequest naming each field that is wrong."""
-        return cls._checked(request.data, typed=True)
+        return cls._checked(dict(request.data), typed=True)
 
     @classmethod
     def of_query(cls, request: Request, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:

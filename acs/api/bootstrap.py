@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
@@ -14,7 +15,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from acs import admission
+from acs import admission, metrics
 from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
 from acs.api.bodies import read_json
@@ -37,12 +38,13 @@ class BootstrapView(APIView):
 
     authentication_classes = ()
     permission_classes = ()
+    metadata_class = None
 
     @extend_schema(
         operation_id="bootstrap",
         tags=["bootstrap"],
         request=documents.BootstrapRequest,
-        responses=documents.answers({200: documents.BootstrapAnswer}, 400, 401, 403, 404, 422, 429, 502, 503),
+        responses=documents.answers({200: documents.BootstrapAnswer}, 400, 401, 403, 404, 422, 429, 502, 503, token=False),
         auth=[{"enrolmentKey": []}, {}],  # type: ignore[list-item]
         parameters=[
             OpenApiParameter(
@@ -62,8 +64,11 @@ class BootstrapView(APIView):
         ],
     )
     def post(self, request: Request) -> JsonResponse:
-        asked = read(request._request)
-        return render(admission.bootstrap(asked, now=timezone.now()))
+        with metrics.bootstrap() as outcome:
+            admitted = admission.bootstrap(read(request._request), now=timezone.now())
+            outcome.cluster_id = admitted.cluster_id
+        structlog.contextvars.bind_contextvars(cluster_id=admitted.cluster_id)
+        return render(admitted)
 
 
 def read(request: HttpRequest) -> BootstrapRequest:

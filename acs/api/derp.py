@@ -26,16 +26,16 @@ class DerpMapView(APIView):
     authentication_classes = ()
     permission_classes = ()
 
-    @extend_schema(operation_id="derp_map_read", tags=["derp"], auth=[], responses=answers({200: OpenApiTypes.OBJECT}, 404))
+    @extend_schema(operation_id="derp_map_read", tags=["derp"], auth=[], responses=answers({200: OpenApiTypes.OBJECT}, 404, token=False))
     def get(self, request: Request, cluster_id: str) -> HttpResponse:
         cluster = Cluster.objects.filter(pk=cluster_id).first()
         if cluster is None:
             raise NotFound
         body = json.dumps(derp.map_for(cluster), sort_keys=True).encode()
-        return _cached(request._request, body)
+        return cached(request._request, body)
 
 
-def _cached(request: HttpRequest, body: bytes) -> HttpResponse:
+def cached(request: HttpRequest, body: bytes) -> HttpResponse:
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     fresh = tag in parse_etags(request.headers.get("If-None-Match", ""))
     response = HttpResponse(b"" if fresh else body, status=304 if fresh else 200, content_type="application/json")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
+
+from acs import errors
 
 
 class BootstrapRequest(serializers.Serializer[Any]):
@@ -38,22 +40,42 @@ class Problem(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     code = serializers.CharField(help_text="Stable; what programs look at.")
     detail = serializers.CharField(required=False)
-    errors = serializers.DictField(required=False, help_text="What is wrong with each field.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        required=False, help_text="What is wrong with each field."
+    )
 
 
-MEANINGS = {
-    400: "malformed-request",
-    401: "bad-credential",
-    403: "quota-exceeded, region-not-in-plan, tenant-suspended or missing-scope",
-    404: "unknown-account or not-found",
-    409: "wrong-state",
-    422: "idempotency-mismatch",
-    429: "too-many-requests",
-    502: "cluster-error",
-    503: "no-cluster-available, cluster-busy or service-unavailable",
-}
+def _problems() -> dict[int, dict[str, errors.Problem]]:
+    """The rows of the errors' table by status and code."""
+    found: dict[int, dict[str, errors.Problem]] = {}
+    for problem in (*errors.PROBLEMS.values(), errors.INTERNAL):
+        found.setdefault(problem.status, {}).setdefault(problem.code, problem)
+    return found
 
 
-def answers(good: dict[int, Any], *problems: int) -> dict[Any, Any]:
-    """A view's responses: its own and the problem documents it may give."""
-    return {**good, **{(status, "application/problem+json"): OpenApiResponse(Problem, MEANINGS[status]) for status in problems}}
+BY_STATUS = _problems()
+ALWAYS = (500, 503)  # a fault of ours, a database that is away: any operation may say so
+WITH_TOKEN = (401, 403, 404)
+
+
+def answers(good: dict[int, Any], *problems: int, token: bool = True) -> dict[Any, Any]:
+    """A view's responses: its own, and the problem documents it may give. `token`: it asks for an API token."""
+    statuses = sorted({*problems, *ALWAYS, *(WITH_TOKEN if token else ())})
+    return {**good, **{(status, "application/problem+json"): _response(status) for status in statuses}}
+
+
+def _response(status: int) -> OpenApiResponse:
+    codes = BY_STATUS[status]
+    return OpenApiResponse(Problem, description=" or ".join(sorted(codes)), examples=[_example(problem) for problem in codes.values()])
+
+
+def _example(problem: errors.Problem) -> OpenApiExample:
+    body: dict[str, Any] = {
+        "type": f"https://acs.example.com/problems/{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+    }
+    if problem.code == "malformed-request":
+        body["errors"] = {"hostnme": "unknown field"}
+    return OpenApiExample(f"{problem.code} {problem.title}", body, response_only=True, status_codes=[str(problem.status)])

@@ -5,48 +5,35 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from acs.api import shapes
 from acs.api.documents import answers
+from acs.api.pages import CursorPages
 from acs.api.scoped import View
 from placement import clusters, device_verbs
 from placement.models import Binding, Cluster, Device, Grant
-from tenants.errors import MalformedRequest, WrongState
-
-FLAGS = {"true": True, "false": False}
-FILTERS = [
-    OpenApiParameter("online", bool, description="Only devices that are (not) online."),
-    OpenApiParameter("name", str, description="Only the device of this name."),
-    OpenApiParameter("gone", bool, description="true: also devices that left."),
-]
+from tenants.errors import WrongState
 
 
 class Devices(View):
     """A tenant's devices."""
 
-    scope, ordering = "devices:core", ("-joined_at", "id")
+    scope, ordering, filters = "devices:core", ("-joined_at", "id"), shapes.DeviceFilters
 
     @extend_schema(
-        operation_id="devices_list", parameters=FILTERS, responses=answers({200: shapes.DeviceShape(many=True)}, 400, 401, 403, 404)
+        operation_id="devices_list",
+        parameters=[shapes.DeviceFilters],
+        responses=answers({200: shapes.DeviceShape(many=True)}, 400, 401, 403, 404),
     )
     def get(self, request: Request, account: str) -> Response:  # noqa: ARG002
+        asked = self.filters.of_query(self.request, besides=CursorPages.parameters)
         devices = Device.objects.of(self.tenant()).select_related("slot")
-        if not self._flag("gone"):
+        if not asked.pop("gone", False):
             devices = devices.filter(gone_at=None)
-        if (online := self._flag("online")) is not None:
-            devices = devices.filter(online=online)
-        if name := request.query_params.get("name"):
-            devices = devices.filter(name=name)
-        return self.page(devices, shapes.DeviceShape)
-
-    def _flag(self, name: str) -> bool | None:
-        text = self.request.query_params.get(name)
-        if text is not None and text not in FLAGS:
-            raise MalformedRequest({name: "true or false"})
-        return FLAGS[text] if text is not None else None
+        return self.page(devices.filter(**asked), shapes.DeviceShape)
 
 
 class OneDevice(View):
@@ -80,7 +67,7 @@ class OneDevice(View):
 class ExpireDevice(OneDevice):
     """End a device's login: it is offline until it signs in again."""
 
-    http_method_names = ["post", "options"]
+    http_method_names = ["post"]
 
     @extend_schema(operation_id="devices_expire", request=None, responses=answers({200: shapes.DeviceShape}, 401, 403, 404, 409, 502, 503))
     def post(self, request: Request, account: str, device_id: UUID) -> Response:  # noqa: ARG002

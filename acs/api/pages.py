@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import DataError
-from django.db.models import QuerySet
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
@@ -32,10 +31,10 @@ class CursorPages(CursorPagination):
             raise MalformedRequest({"limit": f"a number from 1 to {self.max_page_size}"})
         return int(told)
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         """A cursor that somebody changed may hold anything. Raises: MalformedRequest."""
         try:
-            page = super().paginate_queryset(queryset, request, view)
+            page: list[Any] | None = super().paginate_queryset(queryset, request, view)
         except (NotFound, ValidationError, DataError, ValueError, TypeError, OverflowError):
             raise MalformedRequest({"cursor": "not one that this list gave out"}) from None
         self.base_url = settings.PUBLIC_URL + request.get_full_path()

@@ -14,13 +14,14 @@ from rest_framework.request import Request
 
 from tenants.errors import TenantSuspended
 from tenants.models import Tenant
+from tenants.tokens import Caller
 
 
 class HasScope(BasePermission):
     """The view's `scope` must be among the token's scopes; views of a tenant need its account in the address, all others an operator's token."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        caller = request.auth
+        caller: Caller | None = request.auth  # type: ignore[assignment]
         if caller is None:
             raise NotAuthenticated
         account = view.kwargs.get("account")

@@ -14,7 +14,8 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from acs.api.shapes import Strict
+from acs.api.bodies import Fields, StrictJsonParser
+from acs.api.pages import CursorPages
 from tenants.models import Tenant
 from tenants.tokens import Caller
 
@@ -24,6 +25,9 @@ class View(GenericAPIView[Any]):
 
     scope = ""
     operator_only = False
+    filters: type[Fields] = Fields
+    parser_classes = (StrictJsonParser,)
+    metadata_class = None
 
     @property
     def caller(self) -> Caller:
@@ -40,14 +44,13 @@ class View(GenericAPIView[Any]):
             raise NotFound
         return tenant
 
-    def body(self, shape: type[Strict]) -> dict[str, Any]:
-        """The request's body. Raises: ValidationError naming each field that is wrong."""
-        reader = shape(data=self.request.data)
-        reader.is_valid(raise_exception=True)
-        return dict(reader.validated_data)
+    def body(self, shape: type[Fields]) -> dict[str, Any]:
+        """The request's body. Raises: MalformedRequest naming each field that is wrong."""
+        return shape.of(self.request)
 
     def page(self, rows: QuerySet[Any], shape: Any) -> Response:
-        """A page of rows, in the paginator's order (`ordering` of the view, or newest first)."""
+        """A page of rows, in the order of the view's `ordering`. Raises: MalformedRequest for parameters that nobody reads."""
+        self.filters.of_query(self.request, besides=CursorPages.parameters)
         found = self.paginate_queryset(rows)
         return self.get_paginated_response(shape(found, many=True).data)
 
@@ -63,13 +66,5 @@ class View(GenericAPIView[Any]):
         """Who acts, and when: what every verb wants to know."""
         return {"now": timezone.now(), "actor": self.caller.actor}
 
-    def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> Any:
-        """A view for operators, or another tenant's, does not exist for a tenant's token."""
-        account = self.kwargs.get("account")
-        caller = self.caller
-        foreign = (
-            caller is not None and caller.tenant is not None and (self.operator_only or (account and account != caller.tenant.account))
-        )
-        if foreign:
-            raise NotFound
+    def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> Any:  # noqa: ARG002 - DRF's signature
         raise PermissionDenied(f"the token lacks the scope {self.scope!r}")

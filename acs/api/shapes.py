@@ -7,21 +7,16 @@ from typing import Any
 
 from rest_framework import serializers
 
+from acs.api.bodies import Fields
 from placement.models import Binding, Cluster, Device, Grant
 from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Quota, Tenant
 
 
-class Strict(serializers.Serializer[Any]):
-    """A request body: fields that nobody knows are refused by name, never ignored."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            raise serializers.ValidationError({name: ["unknown field"] for name in unknown})
-        return super().to_internal_value(data)
-
-
 class Seconds(serializers.IntegerField):
     """A duration in whole seconds."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
 
     def to_internal_value(self, data: Any) -> Any:
         return timedelta(seconds=super().to_internal_value(data))
@@ -58,19 +53,19 @@ class TenantShape(serializers.ModelSerializer[Tenant]):
         read_only_fields = fields
 
 
-class NewTenant(Strict):
+class NewTenant(Fields):
     account = serializers.CharField(max_length=63)
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all())
-    title = serializers.CharField(max_length=120, required=False, default="")
+    title = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
 
 
-class ChangedTenant(Strict):
+class ChangedTenant(Fields):
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all(), required=False)
     title = serializers.CharField(max_length=120, required=False, allow_blank=True)
 
 
-class Reason(Strict):
-    reason = serializers.CharField(max_length=300, required=False, default="", help_text="Kept in the audit.")
+class Reason(Fields):
+    reason = serializers.CharField(max_length=300, required=False, default="", allow_blank=True, help_text="Kept in the audit.")
 
 
 class PlanShape(serializers.ModelSerializer[Plan]):
@@ -101,8 +96,8 @@ class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
         read_only_fields = fields
 
 
-class NewEnrolmentKey(Strict):
-    description = serializers.CharField(max_length=200, required=False, default="")
+class NewEnrolmentKey(Fields):
+    description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
     max_uses = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2_000_000_000)
     expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
     ephemeral = serializers.BooleanField(required=False, default=False)
@@ -127,8 +122,8 @@ class ApiTokenShape(serializers.ModelSerializer[ApiToken]):
         read_only_fields = fields
 
 
-class NewApiToken(Strict):
-    description = serializers.CharField(max_length=200, required=False, default="")
+class NewApiToken(Fields):
+    description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
     scopes = serializers.ListField(child=serializers.CharField(max_length=40), min_length=1)
     expires_in = Seconds(required=False, default=timedelta(days=90), min_value=60, max_value=366 * 86400, help_text="Seconds.")
 
@@ -154,7 +149,13 @@ class DeviceShape(serializers.ModelSerializer[Device]):
         read_only_fields = fields
 
 
-class ChangedDevice(Strict):
+class DeviceFilters(Fields):
+    online = serializers.BooleanField(required=False, help_text="Only devices that are (not) online.")
+    name = serializers.CharField(required=False, max_length=63, help_text="Only the device of this name.")
+    gone = serializers.BooleanField(required=False, help_text="true: also devices that left.")
+
+
+class ChangedDevice(Fields):
     name = serializers.CharField(max_length=63)
 
 
@@ -218,5 +219,5 @@ class ClusterShape(serializers.ModelSerializer[Cluster]):
         return f"/api/v1/derp/{cluster.cluster_id}.json"
 
 
-class ChangedCluster(Strict):
+class ChangedCluster(Fields):
     state = serializers.ChoiceField(choices=Cluster.State.choices)

@@ -5,10 +5,10 @@ from django.urls import path
 from acs.api import derp, living, tenants
 from acs.api.bootstrap import BootstrapView
 
-of = "tenants/<str:account>"
+of = "tenants/<slug:account>"
 urlpatterns = [
     path("bootstrap", BootstrapView.as_view()),
-    path("derp/<str:cluster_id>.json", derp.DerpMapView.as_view()),
+    path("derp/<slug:cluster_id>.json", derp.DerpMapView.as_view()),
     path("plans", tenants.Plans.as_view()),
     path("tenants", tenants.Tenants.as_view()),
     path(of, tenants.OneTenant.as_view()),
@@ -26,5 +26,5 @@ urlpatterns = [
     path(f"{of}/binding", living.BindingOf.as_view()),
     path("bindings", living.Bindings.as_view()),
     path("clusters", living.Clusters.as_view()),
-    path("clusters/<str:cluster_id>", living.OneCluster.as_view()),
+    path("clusters/<slug:cluster_id>", living.OneCluster.as_view()),
 ]

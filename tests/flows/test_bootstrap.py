@@ -207,7 +207,8 @@ def test_every_wrong_credential_gets_one_and_the_same_answer(fleet_cluster):
         answers = refusals(customer)
         assert {answer.status_code for answer in answers} == {401}
         assert len({answer.content for answer in answers}) == 1
-        assert len({tuple(sorted(answer.headers.items())) for answer in answers}) == 1
+        told = [{name: value for name, value in answer.headers.items() if name != "X-Request-ID"} for answer in answers]
+        assert told.count(told[0]) == len(told)
         bootstrap(customer.secret)
 
 

@@ -120,6 +120,12 @@ begin
   return coalesce(made, (select u.id from headscale.users u where u.cluster_id = cluster and u.name = account and u.provider_identifier is null));
 end $$;
 
+-- How much waits in the outbox, for the door's health and metrics: a count and an age, no event.
+create or replace function headscale.outbox(out depth bigint, out oldest timestamptz)
+language sql stable security definer set search_path = pg_catalog, headscale, pg_temp as $$
+  select count(*), min(e.at) from headscale.event e
+$$;
+
 do $$ declare t text; begin
   foreach t in array array['users', 'nodes', 'pre_auth_keys', 'policies', 'api_keys'] loop
     execute format('create or replace trigger keep_ids before insert or update on headscale.%I for each row execute function headscale.keep_ids(%L)',

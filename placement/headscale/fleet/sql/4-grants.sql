@@ -31,7 +31,8 @@ grant execute on function headscale.this_cluster(), headscale.node_is_visible(bi
 grant insert (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id), select (id, prefix)
   on headscale.pre_auth_keys to acs_web;
 grant usage on sequence headscale.pre_auth_keys_id_seq to acs_web;
-grant execute on function headscale.make_user(text, text), headscale.retire_key(text, bigint) to acs_web;
+grant execute on function headscale.make_user(text, text), headscale.retire_key(text, bigint), headscale.outbox() to acs_web;
+grant execute on function headscale.outbox() to acs_worker;
 
 -- the worker
 grant select on headscale.users, headscale.nodes, headscale.prefix, headscale.database_versions to acs_worker;

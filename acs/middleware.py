@@ -1,0 +1,44 @@
+"""What surrounds every request: its id in the logs, in the audit and in the answer; one line when it is done; 503 when the database is away."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+from acs import errors
+
+log = structlog.get_logger(__name__)
+USABLE = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")  # an id from outside ends up in logs and in the audit
+QUIET = ("/healthz", "/readyz", "/metrics")
+
+
+class RequestContext:
+    """The outermost middleware. Paths are logged without their query, and never a header or a body: either may hold a secret."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        told = request.headers.get("X-Request-ID", "")
+        request_id = told if USABLE.match(told) else uuid.uuid4().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        begun = time.monotonic()
+        try:
+            response = self.get_response(request)
+            response["X-Request-ID"] = request_id
+            tell = log.debug if request.path in QUIET and response.status_code < 400 else log.info
+            milliseconds = round((time.monotonic() - begun) * 1000, 1)
+            tell("request", method=request.method, path=request.path, status=response.status_code, milliseconds=milliseconds)
+            return response
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:  # noqa: ARG002 - Django's signature
+        """Views without DRF: what the table foresees is answered by it, all else goes the way of a 500."""
+        return errors.answer(error)

@@ -1,0 +1,91 @@
+"""/problems/<code>: what each code of an error answer means, and what to do about it. The `type` of every problem document leads here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_safe
+
+from acs import errors
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a code means and what helps, for people."""
+
+    meaning: Promise
+    remedy: Promise
+
+
+PAGES: dict[str, Page] = {
+    "malformed-request": Page(
+        _("The request cannot be read: a field is missing, unknown, of the wrong type or out of range. “errors” names each of them."),
+        _("Mend the named fields and ask again."),
+    ),
+    "bad-credential": Page(
+        _(
+            "The credential is missing, unknown, expired, revoked, used up, or belongs to another account. "
+            "Which of these it is, is never told: a stranger could learn from it."
+        ),
+        _("Ask your administrator for a new enrolment key or API token, and send it as a bearer token."),
+    ),
+    "unknown-account": Page(_("There is no tenant of this name."), _("Check the spelling of the account.")),
+    "quota-exceeded": Page(
+        _("Every device slot of the tenant is taken, by devices or by keys that were handed out and not used yet."),
+        _("Delete devices that are no longer needed, wait until unused keys expire, or ask for a larger plan."),
+    ),
+    "region-not-in-plan": Page(
+        _("The tenant's plan does not include the wished region."), _("Leave the region out, or ask for another plan.")
+    ),
+    "tenant-suspended": Page(
+        _("The tenant is suspended or closed: it gets no new keys, and its API only reads."), _("Ask the operator of this service why.")
+    ),
+    "missing-scope": Page(
+        _("The API token is valid, but lacks the scope for this."), _("Use a token that has the scope named in “detail”.")
+    ),
+    "idempotency-mismatch": Page(
+        _("The Idempotency-Key was used before with another request, or its answer can no longer be told again."),
+        _("Send a new key with a new request, and the same key only with the very same request."),
+    ),
+    "too-many-requests": Page(_("A limit on requests is spent."), _("Come back after the seconds that Retry-After names.")),
+    "wrong-state": Page(
+        _("The act does not fit the present state, such as resuming a tenant that is active, or revoking a key that is revoked."),
+        _("Read the present state first; perhaps somebody else has done it already."),
+    ),
+    "no-cluster-available": Page(
+        _("No cluster has room for the tenant right now, or nobody has placed it yet."),
+        _("Come back after the seconds that Retry-After names. The first device of a tenant joins with an enrolment key."),
+    ),
+    "cluster-error": Page(
+        _("The tenant's cluster refused what it was asked."), _("Come back later. If it stays so, tell the operator of this service.")
+    ),
+    "cluster-busy": Page(
+        _("The tenant's cluster could not be reached, or did not answer in time."),
+        _("Come back after the seconds that Retry-After names, with the same Idempotency-Key: nothing is done twice."),
+    ),
+    "service-unavailable": Page(
+        _("The service itself cannot work right now, for instance because its database is restarting."),
+        _("Come back after the seconds that Retry-After names."),
+    ),
+    "not-found": Page(_("There is no such thing at this address, or it is not yours."), _("Check the address, and whose token you use.")),
+    "method-not-allowed": Page(_("The address exists, but not for this method."), _("See the API's documentation.")),
+    "not-acceptable": Page(_("The API answers in application/json only."), _("Leave the Accept header out, or accept application/json.")),
+    "unsupported-media-type": Page(_("The API reads application/json only."), _("Send the header Content-Type: application/json.")),
+    "internal-error": Page(
+        _("Something went wrong here. It is our fault, and it has been logged."),
+        _("If it happens again, tell the operator the X-Request-ID of the answer."),
+    ),
+}
+
+
+@require_safe
+def page(request: HttpRequest, code: str) -> HttpResponse:
+    found = PAGES.get(code)
+    if found is None:
+        raise Http404
+    statuses = sorted({problem.status for problem in (*errors.PROBLEMS.values(), errors.INTERNAL) if problem.code == code})
+    return render(request, "acs/problem.html", {"code": code, "page": found, "statuses": statuses})

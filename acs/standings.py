@@ -1,0 +1,59 @@
+"""How things stand, for /metrics: one cheap query each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count
+
+from placement import outbox
+from placement.models import Cluster, Device, Grant, Watch
+from tenants.models import AuditEvent, Tenant
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A gauge: its name, what it means, the names of its labels, and a number for each of their values."""
+
+    name: str
+    meaning: str
+    labels: tuple[str, ...]
+    values: list[tuple[tuple[Any, ...], float]]
+
+
+def look(now: datetime) -> list[Standing]:
+    waiting = outbox.look()
+    watched = list(Watch.objects.values_list("cluster_id", "complete_at", "failures"))
+    live = Grant.objects.across_tenants().filter(settled_at=None)
+    online = Device.objects.across_tenants().filter(online=True, gone_at=None)
+    known = Device.objects.across_tenants().filter(gone_at=None)
+    clusters = list(Cluster.objects.values_list("cluster_id", "state", "capacity", "committed"))
+    unsealed = AuditEvent.objects.across_tenants().filter(seal=None).count()
+    return [
+        Standing("acs_grants", "Grants that are not settled yet, by state.", ("state",), _counts(live, "state")),
+        Standing("acs_devices_online", "Devices online.", ("cluster_id",), _counts(online, "cluster_id")),
+        Standing("acs_devices", "Devices known.", ("cluster_id",), _counts(known, "cluster_id")),
+        Standing("acs_tenants", "Tenants by state.", ("state",), _counts(Tenant.objects, "state")),
+        Standing(
+            "acs_cluster_capacity", "Devices a cluster may hold.", ("cluster_id", "state"), [((c, s), room) for c, s, room, _ in clusters]
+        ),
+        Standing("acs_cluster_committed", "Devices promised to tenants.", ("cluster_id",), [((c,), used) for c, _, _, used in clusters]),
+        Standing(
+            "acs_cluster_poll_age_seconds",
+            "Time since the last complete poll began.",
+            ("cluster_id",),
+            [((cluster_id,), (now - at).total_seconds()) for cluster_id, at, _ in watched if at],
+        ),
+        Standing("acs_cluster_poll_failures", "Failed polls in a row.", ("cluster_id",), [((c,), failures) for c, _, failures in watched]),
+        Standing("acs_audit_unsealed", "Audit events without a place in their chain.", (), [((), unsealed)]),
+        Standing("acs_outbox_depth", "Events of the fleet that wait for the consumer.", (), [((), waiting.depth)]),
+        Standing("acs_outbox_lag_seconds", "Age of the oldest of them.", (), [((), waiting.lag(now))]),
+    ]
+
+
+def _counts(rows: Any, by: str) -> list[tuple[tuple[Any, ...], float]]:
+    found: Iterable[tuple[Any, int]] = rows.order_by().values_list(by).annotate(Count("pk"))
+    return [((value,), number) for value, number in found]
