@@ -38,7 +38,9 @@ class Place:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise CannotRun(f"another `make run` (process {lock.read().strip() or 'unknown'}) is running on {folder}: stop it first") from None
+            raise CannotRun(
+                f"another `make run` (process {lock.read().strip() or 'unknown'}) is running on {folder}: stop it first"
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -78,7 +80,9 @@ def check_free(ports: dict[str, int], *, patience: float = 6.0) -> None:
     while busy := {name: port for name, port in ports.items() if not _is_free(port)}:
         if time.monotonic() > deadline:
             named = ", ".join(f"{port} ({name})" for name, port in busy.items())
-            raise CannotRun(f"busy ports on 127.0.0.1: {named}. Stop what uses them, or `make clean` and set ACS_DEMO_PORT_BASE to another one than 8000")
+            raise CannotRun(
+                f"busy ports on 127.0.0.1: {named}. Stop what uses them, or `make clean` and set ACS_DEMO_PORT_BASE to another one than 8000"
+            )
         time.sleep(0.3)
 
 

@@ -77,7 +77,9 @@ class Demo:
             say(f"PostgreSQL: embedded, in {self.place.folder / 'pg'}")
         self.redis_url = given_redis or f"redis://:{self.secrets['valkey password']}@127.0.0.1:{self.ports['valkey']}/0"
         if not given_redis:
-            command = embedded.valkey_command(self.place.folder / "valkey", port=self.ports["valkey"], password=self.secrets["valkey password"])
+            command = embedded.valkey_command(
+                self.place.folder / "valkey", port=self.ports["valkey"], password=self.secrets["valkey password"]
+            )
             self.start("valkey", command, role="", ready=lambda: listens(self.ports["valkey"]))
         say("Valkey: the one that REDIS_URL names" if given_redis else f"Valkey: embedded, port {self.ports['valkey']}")
 
@@ -97,7 +99,9 @@ class Demo:
         command = real or [sys.executable, "-m", "acs.demo.simulator", "--config", config]
         self.start(f"cluster {cluster_id}", command, role="", ready=lambda: answers(f"http://{listen}/health"))
         self.manage("cluster", "register", cluster_id)
-        say(f"Cluster {cluster_id}: {'headscale' if self.headscale else 'simulated (no headscale >= 0.29.2 on PATH)'} at http://{listen}, active")
+        say(
+            f"Cluster {cluster_id}: {'headscale' if self.headscale else 'simulated (no headscale >= 0.29.2 on PATH)'} at http://{listen}, active"
+        )
 
     def make_samples(self) -> dict[str, str]:
         path = self.place.folder / "told.json"
@@ -111,7 +115,18 @@ class Demo:
 
     def start_service(self) -> None:
         port, celery = self.ports["web"], [sys.executable, "-m", "celery", "-A", "acs.celery"]
-        gunicorn = [sys.executable, "-m", "gunicorn", "acs.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "8"]
+        gunicorn = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "acs.wsgi:application",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--workers",
+            "2",
+            "--threads",
+            "8",
+        ]
         gunicorn += ["--worker-class", "gthread", "--no-control-socket"]
         beat = ["beat", "--loglevel", "WARNING", "--schedule", str(self.place.folder / "beat"), "--pidfile="]
         self.start("web", gunicorn, role="web", ready=lambda: listens(port) and self.web_answers())
@@ -156,7 +171,9 @@ class Demo:
         return {**own, **inherited, "DATABASE_URL": self.urls[role], "REDIS_URL": self.redis_url}
 
     def manage(self, *words: str, role: str = "owner") -> str:
-        done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, env=self.environment(role), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.environment(role), capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise CannotRun(f"manage.py {' '.join(words[:3])} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout

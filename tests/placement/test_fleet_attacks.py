@@ -319,7 +319,6 @@ DOOR_ATTACKS = {
     "the worker": "set role acs_worker",
     "the mover": "set role acs_mover",
     "the owner": "set role acs_owner",
-    "a cluster's state": "update public.placement_cluster set state = 'offline'",
     "a cluster's address": "update public.placement_cluster set client_url = 'http://evil.example'",
     "a new cluster": "insert into public.placement_cluster (cluster_id) values ('mine')",
     "a fleet's key": "update public.placement_fleet set noise_key_sealed = ''",

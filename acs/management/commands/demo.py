@@ -32,7 +32,9 @@ class Command(BaseCommand):
         if options["new_secrets"]:
             _, told["enrolment key"] = credentials.issue(tenant, now=now, actor=ACTOR, description="make run")
             scopes = [scope for scope in tokens.known_scopes(None) if not scope.endswith(":read")]
-            _, told["operator token"] = tokens.issue(None, scopes=scopes, now=now, lifetime=timedelta(days=365), actor=ACTOR, description="make run")
+            _, told["operator token"] = tokens.issue(
+                None, scopes=scopes, now=now, lifetime=timedelta(days=365), actor=ACTOR, description="make run"
+            )
         admin, is_new = User.objects.get_or_create(username="admin", defaults={"is_staff": True, "is_superuser": True})
         if is_new:
             admin.set_password(options["admin_password"])
