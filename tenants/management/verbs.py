@@ -1,0 +1,59 @@
+"""What the commands of this app share: one method per verb, the domain's errors in words, tenants by account, durations like 30m and 7d."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from tenants.errors import TenantError
+from tenants.models import Tenant
+
+ACTOR = "system:manage.py"
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class VerbCommand(BaseCommand):
+    """`manage.py NAME VERB ...` calls `do_VERB(**options)`."""
+
+    def handle(self, *_args: Any, verb: str, **options: Any) -> None:
+        try:
+            getattr(self, "do_" + verb)(**options)
+        except TenantError as error:
+            raise CommandError(str(error) or "refused") from error
+
+    @property
+    def acted(self) -> dict[str, Any]:
+        return {"now": timezone.now(), "actor": ACTOR}
+
+
+def tenant_of(account: str) -> Tenant:
+    tenant = Tenant.objects.select_related("plan", "quota").filter(account=account).first()
+    if tenant is None:
+        raise CommandError(f"No tenant has the account {account!r}.")
+    return tenant
+
+
+def duration(text: str) -> timedelta:
+    """For argparse: 90s, 30m, 12h, 7d."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no duration: a number with s, m, h or d, such as 30m or 7d")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def identifier(text: str) -> UUID:
+    """For argparse."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no id: `list` shows them") from None
+
+
+def day(moment: datetime | None, *, otherwise: str = "never") -> str:
+    return moment.isoformat(timespec="seconds") if moment else otherwise
