@@ -167,7 +167,8 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
         raise BadCredential
     _refuse_suspended(key.tenant.state)
     bindings.settle(key.tenant, want_region=request.want_region)
-    wiring.enqueue(tasks.sync_routes)
+    if settings.GATEWAY_SOCKETS:
+        wiring.enqueue(tasks.publish_route, str(key.tenant.pk))
 
 
 def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -12,8 +13,10 @@ from django.utils import timezone
 from acs import metrics, sweep
 from acs import poll as polling
 from placement.gateway import routes
+from placement.gateway.haproxy import GatewayError
 from placement.models import Cluster, PollRun
 from tenants import audit
+from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +58,19 @@ def seal_audit() -> None:
 
 
 @shared_task
-def sync_routes() -> None:
-    """Bring every gateway in line with the bindings: after a binding, after a gateway's restart, and against drift."""
+def publish_route(tenant_id: str) -> None:
+    """A tenant was placed: lead its name to its cluster. A gateway that cannot be told now hears it from `sync_routes`."""
     if settings.GATEWAY_SOCKETS:
-        routes.sync()
+        with suppress(GatewayError):
+            routes.publish(Tenant.objects.get(pk=tenant_id))
+
+
+@shared_task
+def sync_routes() -> None:
+    """Bring every gateway in line with the bindings: after a gateway's restart, and against drift. routes.py logs a gateway that fails."""
+    if settings.GATEWAY_SOCKETS:
+        with suppress(GatewayError):
+            routes.sync()
 
 
 @shared_task
