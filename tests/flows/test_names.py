@@ -27,6 +27,8 @@ def test_the_first_device_is_told_its_tenants_own_name_and_the_gateway_leads_the
         celery = [sys.executable, "-m", "celery", "-A", "acs.celery", "worker", "--loglevel", "WARNING", "--pool", "solo"]
         stack.enter_context(run(celery, tmp_path / "worker.log", role="worker", **environment))
         service = stack.enter_context(run_web(tmp_path, workers=1, **environment))
+        settings.TENANT_DOMAIN, settings.GATEWAY_SOCKETS = DOMAIN, [gateway.socket]
+        tasks.sync_routes()  # what the schedule does every ten seconds: a gateway that has just started learns that it knows all names
         answer = service.bootstrap(customer.secret)
         host = f"acme-inc.{DOMAIN}"
         assert answer.body["headscale_url"] == f"https://{host}"
@@ -44,6 +46,5 @@ def test_the_first_device_is_told_its_tenants_own_name_and_the_gateway_leads_the
         gateway.kill()
         gateway.start()
         assert gateway.ask(host, "/key?v=113")[0] == 503
-        settings.TENANT_DOMAIN, settings.GATEWAY_SOCKETS = DOMAIN, [gateway.socket]
-        tasks.sync_routes()  # what the schedule does every ten seconds
+        tasks.sync_routes()
         assert gateway.ask(host, "/key?v=113", tls=True)[0] == 200
