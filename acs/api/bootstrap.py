@@ -32,6 +32,21 @@ SHAPES: dict[str, tuple[re.Pattern[str], str]] = {
     "os": (re.compile(r"[\x20-\x7e]{1,40}\Z"), "up to 40 printable characters"),
 }
 
+DIRECTED = {
+    "cluster_id": "eu1",
+    "headscale_url": "https://acme-inc.net.example.com",
+    "derp_map": "https://acs.example.com/api/v1/derp/eu1.json",
+    "auth_mode": "oidc",
+    "note": "Run tailscale up with this login server and sign in as a person.",
+}
+ADMITTED = DIRECTED | {
+    "auth_mode": "authkey",
+    "note": "Run the command on the device.",
+    "auth_key": "hskey-auth-...",
+    "auth_key_expires_at": "2026-11-24T13:00:00+00:00",
+    "command": "tailscale up --login-server=https://acme-inc.net.example.com --auth-key=hskey-auth-... --hostname=till-7",
+}
+
 
 class BootstrapView(APIView):
     """Ask to join: where to go and, with a credential, the key that lets the device in."""
@@ -61,6 +76,8 @@ class BootstrapView(APIView):
                 request_only=True,
             ),
             OpenApiExample("A person's device, without a credential", {"account": "acme-inc"}, request_only=True),
+            OpenApiExample("Admitted", ADMITTED, response_only=True, status_codes=["200"]),
+            OpenApiExample("Where to sign in", DIRECTED, response_only=True, status_codes=["200"]),
         ],
     )
     def post(self, request: Request) -> JsonResponse:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from placement.models import Binding, Cluster, Device, Grant
 from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Quota, Tenant
+
+
+def _example(body: dict[str, Any]) -> Any:
+    """Shows this body in the OpenAPI document."""
+    return extend_schema_serializer(examples=[OpenApiExample("A request", body, request_only=True)])
 
 
 class Seconds(serializers.IntegerField):
@@ -18,8 +24,10 @@ class Seconds(serializers.IntegerField):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
 
-    def to_internal_value(self, data: Any) -> Any:
-        return timedelta(seconds=super().to_internal_value(data))
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """Checked as a number, given on as a duration."""
+        checked = super().run_validation(data)
+        return timedelta(seconds=checked) if isinstance(checked, int) else checked
 
     def to_representation(self, value: Any) -> int:
         return int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
@@ -53,17 +61,20 @@ class TenantShape(serializers.ModelSerializer[Tenant]):
         read_only_fields = fields
 
 
+@_example({"account": "acme-inc", "plan": "team", "title": "Acme Inc."})
 class NewTenant(Fields):
     account = serializers.CharField(max_length=63)
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all())
     title = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
 
 
+@_example({"plan": "team"})
 class ChangedTenant(Fields):
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all(), required=False)
     title = serializers.CharField(max_length=120, required=False, allow_blank=True)
 
 
+@_example({"reason": "invoice 2026-0042 is overdue"})
 class Reason(Fields):
     reason = serializers.CharField(max_length=300, required=False, default="", allow_blank=True, help_text="Kept in the audit.")
 
@@ -96,6 +107,7 @@ class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
         read_only_fields = fields
 
 
+@_example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
 class NewEnrolmentKey(Fields):
     description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
     max_uses = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2_000_000_000)
@@ -122,6 +134,7 @@ class ApiTokenShape(serializers.ModelSerializer[ApiToken]):
         read_only_fields = fields
 
 
+@_example({"description": "inventory", "scopes": ["devices:core:read"], "expires_in": 2592000})
 class NewApiToken(Fields):
     description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
     scopes = serializers.ListField(child=serializers.CharField(max_length=40), min_length=1)
@@ -155,6 +168,7 @@ class DeviceFilters(Fields):
     gone = serializers.BooleanField(required=False, help_text="true: also devices that left.")
 
 
+@_example({"name": "till-7"})
 class ChangedDevice(Fields):
     name = serializers.CharField(max_length=63)
 
@@ -219,5 +233,6 @@ class ClusterShape(serializers.ModelSerializer[Cluster]):
         return f"/api/v1/derp/{cluster.cluster_id}.json"
 
 
+@_example({"state": "cordoned"})
 class ChangedCluster(Fields):
     state = serializers.ChoiceField(choices=Cluster.State.choices)
