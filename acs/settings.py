@@ -94,7 +94,7 @@ DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays;
 
 # ---- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "acs.apps.OperatorsConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

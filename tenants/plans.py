@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from tenants import audit
 from tenants.errors import MalformedRequest
-from tenants.models import Plan
+from tenants.models import Plan, Quota
 
 
 @transaction.atomic
@@ -36,12 +37,30 @@ def create(
         default_region=default_region,
         strategy=strategy,
     )
+    _check(plan)
+    plan.save(force_insert=True)
+    audit.record("plan.create", actor=actor, tenant=None, target=name, now=now, max_devices=max_devices)
+    return plan
+
+
+@transaction.atomic
+def change(plan: Plan, *, now: datetime, actor: str, **fields: Any) -> Plan:
+    """Other limits, for its tenants too and at once: one over its new limit keeps its devices and gets no new keys. Raises: MalformedRequest."""
+    changed = Plan.objects.select_for_update(of=("self",)).get(pk=plan.pk)
+    before = changed.max_devices
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    _check(changed)
+    changed.save(force_update=True)
+    Quota.objects.filter(tenant__plan=changed).update(limit=changed.max_devices)
+    audit.record("plan.change", actor=actor, tenant=None, target=plan.pk, now=now, before=before, max_devices=changed.max_devices)
+    return changed
+
+
+def _check(plan: Plan) -> None:
     try:
         plan.full_clean()
     except ValidationError as error:
         raise MalformedRequest({field: " ".join(reasons) for field, reasons in error.message_dict.items()}) from None
-    if default_region and regions and default_region not in regions:
+    if plan.default_region and plan.regions and plan.default_region not in plan.regions:
         raise MalformedRequest({"default_region": "not one of the plan's regions"})
-    plan.save(force_insert=True)
-    audit.record("plan.create", actor=actor, tenant=None, target=name, now=now, max_devices=max_devices)
-    return plan

@@ -2,6 +2,7 @@
 
 from placement.models.cluster import Cluster, Fleet
 from placement.models.living import Binding, Device, Grant, Slot
+from placement.models.outbox import OutboxEvent
 from placement.models.watch import LoadSample, PollRun, Watch
 
-__all__ = ["Binding", "Cluster", "Device", "Fleet", "Grant", "LoadSample", "PollRun", "Slot", "Watch"]
+__all__ = ["Binding", "Cluster", "Device", "Fleet", "Grant", "LoadSample", "OutboxEvent", "PollRun", "Slot", "Watch"]

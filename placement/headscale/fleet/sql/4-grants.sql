@@ -32,6 +32,7 @@ grant insert (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at
   on headscale.pre_auth_keys to acs_web;
 grant usage on sequence headscale.pre_auth_keys_id_seq to acs_web;
 grant execute on function headscale.make_user(text, text), headscale.retire_key(text, bigint), headscale.outbox() to acs_web;
+grant select on headscale.event to acs_web; -- the operators' page: which row a server touched, no secret and no row's content
 grant execute on function headscale.outbox() to acs_worker;
 
 -- the worker

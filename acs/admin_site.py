@@ -1,0 +1,34 @@
+"""The operators' site: Django's admin with the fleet at a glance on its first page, and a choice of language."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.views.i18n import set_language
+
+
+class OperatorSite(AdminSite):
+    site_header = _("Fleet control")
+    site_title = _("Fleet control")
+    index_title = _("The fleet at a glance")
+    site_url = None  # there is no public site to view
+    empty_value_display = "-"
+
+    def get_urls(self) -> list[Any]:
+        return [path("language/", set_language, name="language"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from placement import overview  # models are loaded by now
+
+        seen: dict[str, Any] = {}
+        if request.user.has_perm("placement.view_cluster"):
+            seen["overview"] = overview.look(timezone.now(), interval=timedelta(seconds=settings.POLL_SECONDS))
+        return super().index(request, {**(extra_context or {}), **seen})
