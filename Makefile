@@ -9,7 +9,7 @@ ARGS ?=
 TOOLS := SECRET_KEY=only-for-tools-only-for-tools-only-for-tools ACS_KEYRING=t1:MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA= \
 	ACS_PUBLIC_URL=http://localhost REDIS_URL=redis://localhost DATABASE_URL=postgresql://localhost/none
 
-.PHONY: run test check clean pins bench messages
+.PHONY: run test clean pins bench
 
 run: $(VENV)/.runs
 	@$(BIN)/python -m acs.demo.run $(if $(ONCE),--once)
@@ -24,18 +24,19 @@ bench: $(VENV)/.tests
 	@test -n "$(NAME)" || { echo "make bench NAME=... : one of $$(cd benchmarks && ls *.py | sed 's/\.py//' | tr '\n' ' ')"; exit 2; }
 	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
-# Removes a demonstration's data. The environment stays.
+# Removes a demonstration's data, unless it is running. The environment stays.
 clean:
-	rm -rf .data
+	@$(PYTHON) -m acs.demo.clean
 
 # Newest allowed versions into the pinned, hashed files.
 pins:
+	@command -v uv >/dev/null || { echo "make pins needs uv (pip install uv)"; exit 2; }
 	uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o requirements.txt requirements.in
 	uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url -o requirements-dev.txt requirements-dev.in
 
 $(VENV)/.runs: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing what the service runs on ..."
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@

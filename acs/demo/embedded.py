@@ -62,6 +62,10 @@ class Postgres:
         self.stop()
         self._server.ensure_postgres_running()
 
+    def revive(self) -> None:
+        """Start it again after it ended by itself. Raises: subprocess.SubprocessError while its last backends still hold its memory."""
+        self._server.ensure_postgres_running()
+
     def stop(self, mode: str = "fast") -> None:
         """Stop the server. `mode` is pg_ctl's: fast or immediate (as a crash would)."""
         self._control("-w", "-m", mode, "stop")

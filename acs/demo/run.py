@@ -1,6 +1,7 @@
 """`make run`: everything on one machine, down to a device's first key; served until stopped.
 
-The order is the story: servers, schema, clusters, sample data, the service, one real bootstrap. `--once` ends after that one.
+The order is the story: servers, schema, clusters, sample data, the service, one real bootstrap. `--once` ends after that one. This process
+only supervises: what needs Django runs in processes of its own.
 """
 
 from __future__ import annotations
@@ -10,45 +11,49 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-import httpx2
 import psycopg
+import yaml
 
-from acs.demo import embedded
+from acs.demo import embedded, first, given, leftovers
+from acs.demo.means import Means, answers, listens
 from acs.demo.place import ROOT, CannotRun, Place, check_free
-from acs.demo.processes import Process, Supervisor
-from acs.demo.simulator import device
+from acs.demo.processes import Interrupts, Stopped, Supervisor
 
 ACCOUNT = "acme-inc"
-NEEDED = (0, 29, 2)
-
-
-class Stopped(Exception):
-    """Somebody pressed Ctrl-C, or sent SIGTERM."""
 
 
 def say(text: str) -> None:
     print(text, flush=True)
 
 
+def tell(what: str, text: str) -> None:
+    say(f"{what:12} {text}")
+
+
 class Demo:
     """One run of the demonstration."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.supervisor = Supervisor(say)
-        self.postgres: embedded.Postgres | None = None
+    def __init__(self, place: Place, interrupts: Interrupts) -> None:
+        self.place, self.given, self.headscale = place, given.read(), given.find_headscale()
         self.secrets, self.ports = place.secrets(), place.ports()
-        self.headscale = find_headscale()
+        self.wants_device = bool(os.environ.get("DEVICE"))
         self.web = f"http://127.0.0.1:{self.ports['web']}"
+        self.postgres: embedded.Postgres | None = None
+        self._check()
+        self.supervisor = Supervisor(say, interrupts, place.folder)
+        self.means = Means(place, self.web, self.secrets, self.supervisor, self.given.databases, self.given.redis_url)
+        self.start, self.manage = self.means.start, self.means.manage
+
+    def _check(self) -> None:
+        check_free({name: port for name, port in self.ports.items() if name != "valkey" or not self.given.redis_url})
+        missing = [program for program in ("tailscale", "tailscaled") if shutil.which(program) is None]
+        if self.wants_device and (missing or not self.headscale.path):
+            raise CannotRun(f"DEVICE asks for a real device: {', '.join(missing) + ' not on PATH' if missing else self.headscale.why_not}")
 
     # ---- the story ---------------------------------------------------------------------------------------------------
 
@@ -59,189 +64,131 @@ class Demo:
             self.serve_cluster(cluster_id)
         told = self.make_samples()
         self.start_service()
-        self.first_bootstrap(told["enrolment key"])
-        self.tell(told)
+        answer = first.bootstrap(self.web, told["enrolment key"], say)
+        self.join(answer, told["operator token"])
+        self.tell_addresses(told)
 
     def start_servers(self) -> None:
-        """PostgreSQL and Valkey: embedded, unless DATABASE_URL and REDIS_URL name others."""
-        given_database, given_redis = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
-        if given_database:
-            self.urls = given_roles(given_database)
-            check_free({name: port for name, port in self.ports.items() if name != "valkey" or not given_redis})
-            say("PostgreSQL: the one that DATABASE_URL names")
+        if self.given.databases:
+            tell("PostgreSQL", "the one that DATABASE_URL names")
         else:
-            check_free({name: port for name, port in self.ports.items() if name != "valkey" or not given_redis})
-            self.postgres = embedded.Postgres(self.place.folder / "pg").start()
+            self.postgres = embedded.Postgres(self.place.folder / "pg")
+            self.postgres.start()
             embedded.make_database(self.postgres, "acs")
-            self.urls = {role: self.postgres.url("acs", f"acs_{role}") for role in ("owner", "web", "worker", "mover")}
-            say(f"PostgreSQL: embedded, in {self.place.folder / 'pg'}")
-        self.redis_url = given_redis or f"redis://:{self.secrets['valkey password']}@127.0.0.1:{self.ports['valkey']}/0"
-        if not given_redis:
-            command = embedded.valkey_command(
-                self.place.folder / "valkey", port=self.ports["valkey"], password=self.secrets["valkey password"]
+            self.means.urls = {role: self.postgres.url("acs", f"acs_{role}") for role in ("owner", "web", "worker")}
+            tell("PostgreSQL", f"embedded, in {self.place.folder / 'pg'}")
+        if self.given.redis_url:
+            tell("Valkey", "the one that REDIS_URL names")
+        else:
+            port, password = self.ports["valkey"], self.secrets["valkey password"]
+            self.means.redis_url = f"redis://:{password}@127.0.0.1:{port}/0"
+            self.start(
+                "valkey", embedded.valkey_command(self.place.folder / "valkey", port=port, password=password), ready=lambda: listens(port)
             )
-            self.start("valkey", command, role="", ready=lambda: listens(self.ports["valkey"]))
-        say("Valkey: the one that REDIS_URL names" if given_redis else f"Valkey: embedded, port {self.ports['valkey']}")
+            tell("Valkey", f"embedded, port {port}")
 
     def make_schema(self) -> None:
         self.manage("migrate", "--verbosity", "0")
-        self.manage("fleet", "init")
+        self.make_fleet()
+        for role, name in given.ROLES.items() if self.given.databases else ():
+            given.try_login(name, self.means.urls[role])
         self.manage("collectstatic", "--no-input", "--verbosity", "0")
-        say("Database: migrated; the fleet's schema and the roles stand")
+        tell("Database", "migrated; the fleet's schema and the roles stand")
+
+    def make_fleet(self) -> None:
+        """What is missing; and where headscale is newer than the fleet's tables, it changes them."""
+        told = self.manage("fleet", "init", *([] if self.headscale.path else ["--without-binary"]))
+        stands = re.search(r"headscale (v\S+);", told)
+        if self.headscale.path and stands and given.numbers(stands[1]) < given.numbers(self.headscale.version):
+            self.manage("fleet", "upgrade")
+            tell("Fleet", f"upgraded from headscale {stands[1]} to {self.headscale.version}")
 
     def serve_cluster(self, cluster_id: str) -> None:
         listen, metrics = f"127.0.0.1:{self.ports[cluster_id]}", f"127.0.0.1:{self.ports[cluster_id + ' metrics']}"
-        folder = self.place.folder / "clusters" / cluster_id
+        config = self.place.folder / "clusters" / cluster_id / "config.yaml"
         addresses = ["--listen", listen, "--metrics-listen", metrics, "--client-url", f"http://{listen}"]
-        self.manage("fleet", "add-cluster", cluster_id, "--region", "local", *addresses, "--out", str(folder))
-        config = str(folder / "config.yaml")
-        real = [self.headscale, "serve", "--config", config] if self.headscale else []
-        command = real or [sys.executable, "-m", "acs.demo.simulator", "--config", config]
-        self.start(f"cluster {cluster_id}", command, role="", ready=lambda: answers(f"http://{listen}/health"))
+        self.manage("fleet", "add-cluster", cluster_id, "--region", "local", *addresses, "--out", str(config.parent))
+        command = [sys.executable, "-m", "acs.demo.simulator", "--config", str(config)]
+        if self.headscale.path:
+            grpc = yaml.safe_load(config.read_text())["grpc_listen_addr"]
+            check_free({f"{cluster_id} gRPC": int(grpc.rpartition(":")[2])})
+            command = [self.headscale.path, "serve", "--config", str(config)]
+        self.start(f"cluster {cluster_id}", command, ready=lambda: answers(f"http://{listen}/health"))
         self.manage("cluster", "register", cluster_id)
-        say(
-            f"Cluster {cluster_id}: {'headscale' if self.headscale else 'simulated (no headscale >= 0.29.2 on PATH)'} at http://{listen}, active"
-        )
+        kind = f"headscale {self.headscale.version}" if self.headscale.path else f"simulated ({self.headscale.why_not})"
+        tell(f"Cluster {cluster_id}", f"{kind}, active at http://{listen}")
 
     def make_samples(self) -> dict[str, str]:
-        path = self.place.folder / "told.json"
-        told: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        words = ["demo", "--account", ACCOUNT, "--admin-password", self.secrets["admin password"]]
-        printed = self.manage(*words, *([] if told else ["--new-secrets"]), role="web")
-        if not told:
-            told = json.loads(printed.strip().splitlines()[-1])
-            self.place.keep("told.json", told)
+        """What can be told only once is kept beside the other secrets; what does not open the database's doors is issued anew."""
+        known = {**self.place.kept("told.json"), "admin password": self.secrets["admin password"]}
+        told: dict[str, str] = json.loads(self.manage("demo", "--account", ACCOUNT, "--stdin", role="web", stdin=json.dumps(known)))
+        self.place.keep("told.json", told)
+        tell("Tenant", f"{ACCOUNT}, with an enrolment key")
         return told
 
     def start_service(self) -> None:
-        port, celery = self.ports["web"], [sys.executable, "-m", "celery", "-A", "acs.celery"]
-        gunicorn = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "acs.wsgi:application",
-            "--bind",
-            f"127.0.0.1:{port}",
-            "--workers",
-            "2",
-            "--threads",
-            "8",
-        ]
-        gunicorn += ["--worker-class", "gthread", "--no-control-socket"]
+        metrics = self.place.folder / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)  # counts of processes that are gone
+        metrics.mkdir()
+        python, celery = [sys.executable, "-m"], [sys.executable, "-m", "celery", "-A", "acs.celery"]
+        web = [*python, "gunicorn", "acs.wsgi:application", "--config", "python:acs.gunicorn", "--bind", f"127.0.0.1:{self.ports['web']}"]
+        web += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--no-control-socket"]
         beat = ["beat", "--loglevel", "WARNING", "--schedule", str(self.place.folder / "beat"), "--pidfile="]
-        self.start("web", gunicorn, role="web", ready=lambda: listens(port) and self.web_answers())
-        self.start("worker", [*celery, "worker", "--loglevel", "WARNING", "--concurrency", "2"], role="worker")
+        self.start("web", web, role="web", ready=lambda: answers(f"{self.web}/healthz"), replaces=True)
+        self.start("worker", [*celery, "worker", "--loglevel", "WARNING", "--concurrency", "2"], role="worker", replaces=True)
         self.start("beat", [*celery, *beat], role="worker")
         self.start("events", [sys.executable, "manage.py", "events", "consume"], role="worker")
-        say("Service: web, worker, beat and the consumer of events are running")
+        tell("Service", f"web at {self.web}, worker, beat and the consumer of events")
 
-    def first_bootstrap(self, secret: str) -> None:
-        """One real device's request, as anyone could send it."""
-        name = f"demo-{time.strftime('%H%M%S')}"
-        body = {"registration_id": name, "hostname": name, "os": "linux"}
-        say(f"\nPOST {self.web}/api/v1/bootstrap\nAuthorization: Bearer {secret[:16]}…\n{json.dumps(body, indent=2)}\n")
-        answer = httpx2.post(f"{self.web}/api/v1/bootstrap", json=body, headers={"Authorization": f"Bearer {secret}"}, timeout=30)
-        say(f"HTTP {answer.status_code}\n{json.dumps(answer.json(), indent=2)}\n")
-        if answer.status_code != 200:
-            raise CannotRun(f"the bootstrap was refused: {answer.json().get('code')}")
-        if not self.headscale:
-            joined = device.join(answer.json()["headscale_url"], answer.json()["auth_key"], name)
-            say(f"A simulated device joined with that key: {joined.node.get('givenName', name)}\n")
+    def join(self, answer: dict[str, str], token: str) -> None:
+        if self.wants_device:
+            self.join_real(answer)
+        elif not self.headscale.path:
+            first.join_simulated(self.place, answer, say)
+        else:
+            say("That command lets a device of this machine in; `make run DEVICE=1` brings one along.\n")
+            return
+        first.wait_until_known(self.web, ACCOUNT, token, say)
+        say("")
 
-    def tell(self, told: dict[str, str]) -> None:
-        say(f"API           {self.web}/api/v1/        documentation {self.web}/api/docs")
-        say(f"Admin         {self.web}/admin/         admin / {self.secrets['admin password']}")
-        say(f"Enrolment key {told['enrolment key']}   (tenant {ACCOUNT})")
-        say(f"API token     {told['operator token']}   (operator)")
-        say(f"Logs          {self.place.folder / 'logs'}")
+    def join_real(self, answer: dict[str, str]) -> None:
+        folder = self.place.folder / "device"
+        folder.mkdir(exist_ok=True)
+        state = [f"--statedir={folder}", f"--socket={folder / 's'}"]
+        daemon = ["tailscaled", "--tun=userspace-networking", *state, "--port=0", "--no-logs-no-support"]
+        self.start("device", daemon, ready=(folder / "s").exists)
+        first.join_real(str(folder / "s"), answer, say)
 
-    # ---- the means ---------------------------------------------------------------------------------------------------
-
-    def environment(self, role: str) -> dict[str, str]:
-        own = {
-            "SECRET_KEY": self.secrets["SECRET_KEY"],
-            "ACS_KEYRING": self.secrets["ACS_KEYRING"],
-            "ACS_PUBLIC_URL": self.web,
-            "ACS_STATIC_ROOT": str(self.place.folder / "static"),
-            "DJANGO_SETTINGS_MODULE": "acs.settings",
-        }
-        inherited = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-        if not role:
-            return inherited
-        return {**own, **inherited, "DATABASE_URL": self.urls[role], "REDIS_URL": self.redis_url}
-
-    def manage(self, *words: str, role: str = "owner") -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.environment(role), capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise CannotRun(f"manage.py {' '.join(words[:3])} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.stdout
-
-    def start(self, name: str, command: list[str], *, role: str, ready: Any = None) -> None:
-        log = self.place.folder / "logs" / f"{name.replace(' ', '-')}.log"
-        self.supervisor.start(Process(name, command, self.environment(role), log, ready))
-
-    def web_answers(self) -> bool:
-        try:
-            return httpx2.post(f"{self.web}/api/v1/bootstrap", json={"account": "nobody-at-all"}, timeout=5).status_code < 500
-        except httpx2.HTTPError:
-            return False
+    def tell_addresses(self, told: dict[str, str]) -> None:
+        tell("API", f"{self.web}/api/v1/   documentation: {self.web}/api/docs")
+        tell("Admin", f"{self.web}/admin/    admin / {self.secrets['admin password']}")
+        tell("Enrolment", f"{told['enrolment key']}   (key of tenant {ACCOUNT})")
+        tell("API token", f"{told['operator token']}   (operator)")
+        tell("Logs", f"{self.place.folder / 'logs'}")
 
     def watch(self) -> None:
         while True:
             self.supervisor.watch()
             if self.postgres and not self.postgres.is_running():
-                say("PostgreSQL ended; starting it again")
-                self.postgres.start()
+                self.revive(self.postgres)
             time.sleep(0.5)
+
+    def revive(self, postgres: embedded.Postgres) -> None:
+        say(f"PostgreSQL ended; starting it again, its log is {postgres.folder / 'log'}")
+        while True:
+            try:
+                postgres.revive()
+            except (subprocess.SubprocessError, OSError, psycopg.Error):
+                time.sleep(1.0)
+            else:
+                say("PostgreSQL is running again")
+                return
 
     def stop(self) -> None:
         self.supervisor.stop()
-        if self.postgres and self.postgres.socket_folder:
-            self.postgres.stop()
-
-
-def given_roles(owner: str) -> dict[str, str]:
-    """The logins for a database that is not embedded: one URL per kind of process. Raises: CannotRun naming the variable."""
-    urls = {"owner": owner}
-    for role in ("web", "worker"):
-        name = f"DATABASE_URL_{role.upper()}"
-        if not os.environ.get(name):
-            raise CannotRun(f"DATABASE_URL names a database of your own (as its owner), so {name} must name it as acs_{role}")
-        urls[role] = os.environ[name]
-    try:
-        psycopg.connect(owner, connect_timeout=5).close()
-    except psycopg.Error as error:
-        raise CannotRun(f"DATABASE_URL: {error}") from error
-    return urls
-
-
-def find_headscale() -> str:
-    """The headscale on PATH that is new enough; nothing where there is none, or ACS_DEMO_SIMULATOR asks for the simulator."""
-    path = shutil.which("headscale")
-    if path is None or os.environ.get("ACS_DEMO_SIMULATOR"):
-        return ""
-    told = subprocess.run([path, "version"], capture_output=True, text=True, check=False, timeout=20).stdout
-    match = re.search(r"v?(\d+)\.(\d+)\.(\d+)", told)
-    return path if match and tuple(map(int, match.groups())) >= NEEDED else ""
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=2).status_code == 200
-    except httpx2.HTTPError:
-        return False
-
-
-def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
-    raise Stopped
+        if not self.given.databases:
+            leftovers.stop_postgres(self.place.folder / "pg")
+        self.supervisor.dismiss_guardian()
 
 
 def main() -> int:
@@ -249,23 +196,22 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end after the first bootstrap")
     parser.add_argument("--data", type=Path, default=ROOT / ".data", help="where everything is kept")
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    demo = None
+    interrupts, demo = Interrupts(), None
+    interrupts.listen()
     try:
-        demo = Demo(Place.take(options.data.resolve()))
+        demo = Demo(Place.take(options.data.resolve()), interrupts)
         demo.serve()
         if not options.once:
             say("\nServing until you press Ctrl-C.")
             demo.watch()
     except Stopped:
         say("\nStopping.")
+        return 0 if not options.once else 130
     except (CannotRun, RuntimeError) as reason:
         print(f"\nmake run: {reason}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupts.close_ears()
         if demo:
             demo.stop()
     return 0
