@@ -53,7 +53,7 @@ class BootstrapView(APIView):
 
     authentication_classes = ()
     permission_classes = ()
-    metadata_class = None
+    http_method_names = ["post"]
 
     @extend_schema(
         operation_id="bootstrap",

@@ -25,6 +25,7 @@ class DerpMapView(APIView):
 
     authentication_classes = ()
     permission_classes = ()
+    http_method_names = ["get", "head"]
 
     @extend_schema(operation_id="derp_map_read", tags=["derp"], auth=[], responses=answers({200: OpenApiTypes.OBJECT}, 404, token=False))
     def get(self, request: Request, cluster_id: str) -> HttpResponse:

@@ -27,7 +27,7 @@ class View(GenericAPIView[Any]):
     operator_only = False
     filters: type[Fields] = Fields
     parser_classes = (StrictJsonParser,)
-    metadata_class = None
+    http_method_names = ["get", "head", "post", "patch", "delete"]
 
     @property
     def caller(self) -> Caller:
