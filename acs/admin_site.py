@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.i18n import set_language
 
+ORDER = ["tenants", "placement"]
+
 
 class OperatorSite(AdminSite):
     site_header = _("Fleet control")
@@ -24,6 +26,11 @@ class OperatorSite(AdminSite):
 
     def get_urls(self) -> list[Any]:
         return [path("language/", set_language, name="language"), *super().get_urls()]
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """What is looked at most comes first."""
+        apps = super().get_app_list(request, app_label)
+        return sorted(apps, key=lambda app: ORDER.index(app["app_label"]) if app["app_label"] in ORDER else len(ORDER))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from placement import overview  # models are loaded by now

@@ -46,7 +46,7 @@ class DeviceNameForm(forms.Form):
 
 @admin.register(Fleet)
 class FleetAdmin(PlacementAdmin):
-    list_display = ("name", "base_domain", "headscale_version", "own", "created_at")
+    list_display = ("name", "base_domain", "headscale_version", "own", columns.at("created_at", _("since")))
     search_fields = ("name",)
     fields = ("name", "base_domain", "headscale_version", "own", "created_at")
 
@@ -131,7 +131,7 @@ class ClusterAdmin(PlacementAdmin):
 class PlacedTenantAdmin(TenantAdmin):
     """The tenant's page, with what only placement knows."""
 
-    list_display = (*TenantAdmin.list_display[:-1], "lives_on", "created_at")
+    list_display = (*TenantAdmin.list_display[:-1], "lives_on", columns.at("created_at", _("created")))
     list_filter = (*TenantAdmin.list_filter, "binding__cluster")
     list_select_related = (*TenantAdmin.list_select_related, "binding__cluster")
     fieldsets = (
@@ -157,8 +157,8 @@ admin.site.register(Tenant, PlacedTenantAdmin)
 
 @admin.register(Binding)
 class BindingAdmin(PlacementAdmin):
-    list_display = (tenant, cluster, "expected_load", "reason", "headscale_user_id", "created_at")
-    list_display_links = ("created_at",)
+    list_display = (tenant, cluster, "expected_load", "reason", "headscale_user_id", columns.at("created_at", _("since")))
+    list_display_links = ("reason",)
     list_filter = (TenantFilter, "cluster")
     search_fields = ("tenant__account", "cluster__cluster_id", "reason")
     list_select_related = ("tenant", "cluster")
@@ -167,8 +167,8 @@ class BindingAdmin(PlacementAdmin):
 
 @admin.register(Slot)
 class SlotAdmin(PlacementAdmin):
-    list_display = ("taken_at", tenant, "registration_id", "released_at")
-    list_filter = (TenantFilter, ("released_at", admin.EmptyFieldListFilter))
+    list_display = (columns.at("taken_at", _("taken")), tenant, "registration_id", columns.at("released_at", _("released")))
+    list_filter = (TenantFilter, columns.has("released_at", _("released")))
     search_fields = ("registration_id", "tenant__account")
     list_select_related = ("tenant",)
     ordering = ("-taken_at", "id")
@@ -178,16 +178,16 @@ class SlotAdmin(PlacementAdmin):
 @admin.register(Grant)
 class GrantAdmin(PlacementAdmin):
     list_display = (
-        "created_at",
+        columns.at("created_at", _("promised")),
         columns.stated(),
         tenant,
         cluster,
         "hostname",
         "joined_as",
         columns.linked("enrolment_key", _("enrolment key")),
-        "expires_at",
+        columns.at("expires_at", _("key expires")),
     )
-    list_filter = ("state", TenantFilter, "cluster", ("settled_at", admin.EmptyFieldListFilter))
+    list_filter = ("state", TenantFilter, "cluster", columns.has("settled_at", _("settled")))
     search_fields = ("=id", "tenant__account", "hostname", "key_prefix", "slot__registration_id")
     list_select_related = ("tenant", "cluster", "enrolment_key")
     fieldsets = (
@@ -239,8 +239,17 @@ DEVICE_VERBS = (
 
 @admin.register(Device)
 class DeviceAdmin(PlacementAdmin):
-    list_display = ("name", "standing", tenant, cluster, "ipv4", "hostname", "last_seen", "joined_at", "flagged")
-    list_filter = ("online", TenantFilter, "cluster", "unexpected", "ephemeral", ("gone_at", admin.EmptyFieldListFilter))
+    list_display = (
+        "name",
+        "standing",
+        tenant,
+        cluster,
+        "ipv4",
+        columns.at("last_seen", _("last seen")),
+        columns.at("joined_at", _("joined")),
+        "flagged",
+    )
+    list_filter = ("online", TenantFilter, "cluster", "unexpected", "ephemeral", columns.has("gone_at", _("gone")))
     search_fields = ("name", "hostname", "ipv4", "ipv6", "tenant__account", "slot__registration_id")
     list_select_related = ("tenant", "cluster")
     fieldsets = (
@@ -270,8 +279,14 @@ class DeviceAdmin(PlacementAdmin):
 
 @admin.register(Watch)
 class WatchAdmin(PlacementAdmin):
-    list_display = (cluster, "complete_at", "attempted_at", "nodes", "failures")
-    list_display_links = ("complete_at",)
+    list_display = (
+        cluster,
+        columns.at("complete_at", _("last complete poll started")),
+        columns.at("attempted_at", _("last poll started")),
+        "nodes",
+        "failures",
+    )
+    list_display_links = ("nodes",)
     list_select_related = ("cluster",)
     fields = (cluster, "complete_at", "attempted_at", "nodes", "failures")
     ordering = ("cluster",)
@@ -279,7 +294,15 @@ class WatchAdmin(PlacementAdmin):
 
 @admin.register(PollRun)
 class PollRunAdmin(PlacementAdmin):
-    list_display = ("started_at", cluster, columns.stated("outcome", _("outcome")), "online", "nodes", "took", "reason")
+    list_display = (
+        columns.at("started_at", _("started")),
+        cluster,
+        columns.stated("outcome", _("outcome")),
+        "online",
+        "nodes",
+        "took",
+        "reason",
+    )
     list_filter = ("outcome", "cluster")
     search_fields = ("cluster__cluster_id", "reason")
     list_select_related = ("cluster",)
@@ -292,7 +315,7 @@ class PollRunAdmin(PlacementAdmin):
 
 @admin.register(LoadSample)
 class LoadSampleAdmin(PlacementAdmin):
-    list_display = ("at", cluster, "sessions", "memory", "queue_depth", "cpu", "p95")
+    list_display = (columns.at("at", _("at")), cluster, "sessions", "memory", "queue_depth", "cpu", "p95")
     list_filter = ("cluster",)
     list_select_related = ("cluster",)
     fields = ("at", cluster, "sessions", "memory", "queue_depth", "cpu", "peer_calculations", "p95")
@@ -312,7 +335,7 @@ class LoadSampleAdmin(PlacementAdmin):
 
 @admin.register(OutboxEvent)
 class OutboxEventAdmin(PlacementAdmin):
-    list_display = ("id", "at", "kind", "cluster_id", "node_id", "key_id", "user_id")
+    list_display = ("id", columns.at("at", _("at")), "kind", "cluster_id", "node_id", "key_id", "user_id")
     list_filter = ("kind",)
     search_fields = ("cluster_id", "kind")
     fields = ("id", "at", "kind", "cluster_id", "node_id", "key_id", "user_id")

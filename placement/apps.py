@@ -4,5 +4,5 @@ from django.utils.translation import gettext_lazy as _
 
 class PlacementConfig(AppConfig):
     name = "placement"
-    verbose_name = _("Placement")
+    verbose_name = _("Fleet and placement")
     default_auto_field = "django.db.models.BigAutoField"

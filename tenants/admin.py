@@ -176,7 +176,14 @@ TENANT_VERBS = (
 
 @admin.register(Tenant)
 class TenantAdmin(OperatorAdmin):
-    list_display: Any = ("account", "title", columns.stated(), columns.linked("plan", _("plan")), "devices_used", "created_at")
+    list_display: Any = (
+        "account",
+        "title",
+        columns.stated(),
+        columns.linked("plan", _("plan")),
+        "devices_used",
+        columns.at("created_at", _("created")),
+    )
     list_filter: ClassVar[Any] = ("state", "plan")
     search_fields = ("account", "title")
     list_select_related: ClassVar[Any] = ("plan", "quota")
@@ -210,7 +217,7 @@ class TenantAdmin(OperatorAdmin):
 
 @admin.register(Membership)
 class MembershipAdmin(OperatorAdmin):
-    list_display = ("user", columns.linked("tenant", _("tenant")), columns.stated("role", _("role")), "created_at")
+    list_display = ("user", columns.linked("tenant", _("tenant")), columns.stated("role", _("role")), columns.at("created_at", _("since")))
     list_display_links = ("user",)
     list_filter = (TenantFilter, "role")
     search_fields = ("user__username", "user__email", "tenant__account")
@@ -248,10 +255,10 @@ class EnrolmentKeyAdmin(OperatorAdmin):
         state_of_credential,
         "used",
         "lifetime",
-        "expires_at",
-        "last_used_at",
+        columns.at("expires_at", _("expires")),
+        columns.at("last_used_at", _("last used")),
     )
-    list_filter = (TenantFilter, "ephemeral", ("revoked_at", admin.EmptyFieldListFilter))
+    list_filter = (TenantFilter, "ephemeral", columns.has("revoked_at", _("revoked")))
     search_fields = ("hint", "description", "tenant__account")
     list_select_related = ("tenant",)
     fieldsets = (
@@ -313,8 +320,16 @@ class EnrolmentKeyAdmin(OperatorAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(OperatorAdmin):
-    list_display = (first_characters, "whose", "description", state_of_credential, "scope_list", "expires_at", "last_used_at")
-    list_filter = (TenantFilter, ("tenant", admin.EmptyFieldListFilter), ("revoked_at", admin.EmptyFieldListFilter))
+    list_display = (
+        first_characters,
+        "whose",
+        "description",
+        state_of_credential,
+        "scope_list",
+        columns.at("expires_at", _("expires")),
+        columns.at("last_used_at", _("last used")),
+    )
+    list_filter = (TenantFilter, columns.has("tenant", _("of a tenant")), columns.has("revoked_at", _("revoked")))
     search_fields = ("hint", "description", "tenant__account")
     list_select_related = ("tenant",)
     fieldsets = (
@@ -358,7 +373,7 @@ class ApiTokenAdmin(OperatorAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(OperatorAdmin):
-    list_display = ("at", "verb", "target", columns.linked("tenant", _("tenant")), "actor", "sealed")
+    list_display = (columns.at("at", _("at")), "verb", "target", columns.linked("tenant", _("tenant")), "actor", "sealed")
     list_filter = (TenantFilter, "verb")
     search_fields = ("verb", "target", "actor", "request_id", "tenant__account")
     list_select_related = ("tenant", "seal")

@@ -69,6 +69,34 @@ def stated(name: str = "state", label: Any = STATE) -> Column:
     return column
 
 
+def at(name: str, label: Any) -> Column:
+    """A column that shows a time, in UTC and short."""
+
+    @admin.display(description=label, ordering=name)
+    def column(obj: Any) -> str:
+        value = getattr(obj, name)
+        return format_html('<time datetime="{}">{}</time>', value.isoformat(), f"{value:%Y-%m-%d %H:%M}") if value else NOTHING
+
+    column.__name__ = f"{name}_time"
+    return column
+
+
+def has(name: str, label: Any) -> type[admin.SimpleListFilter]:
+    """A filter for whether a time has been set: yes or no."""
+
+    class Filter(admin.SimpleListFilter):
+        title = label
+        parameter_name = f"has_{name}"
+
+        def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002 - Django's signature
+            return [("1", _("Yes")), ("0", _("No"))]
+
+        def queryset(self, request: Any, queryset: Any) -> Any:  # noqa: ARG002 - Django's signature
+            return queryset.filter(**{f"{name}__isnull": self.value() == "0"}) if self.value() in ("0", "1") else queryset
+
+    return Filter
+
+
 def code(text: str) -> str:
     return format_html("<code>{}</code>", text) if text else NOTHING
 

@@ -24,7 +24,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from tenants.errors import MalformedRequest, TenantError
+from tenants.errors import InvalidAccount, MalformedRequest, TenantError
 from tenants.scoping import TenantQuerySet
 
 LONGEST_ACTOR = 120
@@ -72,6 +72,7 @@ class OperatorAdmin(admin.ModelAdmin):
     add_form: Callable[..., forms.BaseForm] | None = None
     add_lead: Text = ""
     once: Text = ""  # what is said beside a secret that is shown this once
+    change_form_template = "admin/row.html"
     show_full_result_count = False
     list_per_page = 50
 
@@ -171,7 +172,7 @@ class OperatorAdmin(admin.ModelAdmin):
         except self.refusals as refusal:
             refuse(form, refusal)
             return False
-        messages.success(request, _("Done: %(act)s, %(object)s.") % {"act": verb.label, "object": obj})
+        messages.success(request, _("Done: %(act)s (%(object)s).") % {"act": verb.label, "object": obj})
         return True
 
     def _in_bulk(self, verb: Verb) -> Callable[..., HttpResponse | None]:
@@ -195,7 +196,7 @@ class OperatorAdmin(admin.ModelAdmin):
             except self.refusals as refusal:
                 messages.error(request, f"{obj}: {reason_of(refusal)}")
         if done:
-            words = ngettext("Done: %(act)s, %(count)d row.", "Done: %(act)s, %(count)d rows.", done)
+            words = ngettext("Done: %(act)s (%(count)d row).", "Done: %(act)s (%(count)d rows).", done)
             messages.success(request, words % {"act": verb.label, "count": done})
 
     def _ask(
@@ -236,7 +237,7 @@ class OperatorAdmin(admin.ModelAdmin):
         """A secret is shown in the very answer that made it: it is in no session, no address and no cache."""
         here = self._address("change", made.pk)
         if not secret:
-            messages.success(request, _("Done: %(act)s, %(object)s.") % {"act": _("Create"), "object": made})
+            messages.success(request, _("Created: %(object)s.") % {"object": made})
             return HttpResponseRedirect(here)
         title = _("New %(kind)s") % {"kind": self.opts.verbose_name}
         return self._page(request, "admin/once.html", {"title": title, "made": made, "secret": secret, "once": self.once, "back": here})
@@ -256,11 +257,11 @@ class OperatorAdmin(admin.ModelAdmin):
 def refuse(form: forms.BaseForm, refusal: Exception) -> None:
     """Say in the form why not, at the field where there is one."""
     if not isinstance(refusal, MalformedRequest):
-        form.add_error(None, reason_of(refusal))
+        form.add_error("account" if isinstance(refusal, InvalidAccount) and "account" in form.fields else None, reason_of(refusal))
         return
     for name, reason in refusal.errors.items():
-        form.add_error(name if name in form.fields else None, reason if name in form.fields else f"{name}: {reason}")
+        form.add_error(name if name in form.fields else None, str(capfirst(reason)) if name in form.fields else f"{name}: {reason}")
 
 
 def reason_of(refusal: Exception) -> str:
-    return str(refusal) or type(refusal).__name__
+    return str(capfirst(str(refusal))) or type(refusal).__name__

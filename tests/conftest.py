@@ -298,6 +298,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "headscale": ["headscale"],
         "tailscale": ["headscale", "tailscale", "tailscaled"],
         "haproxy": ["haproxy"],
+        "browser": ["chromium"],
     }.items():
         missing = [program for program in programs if shutil.which(program) is None]
         for item in items if missing else []:
