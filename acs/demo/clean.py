@@ -1,16 +1,17 @@
-"""`make clean`: remove a demonstration's data, unless it is running."""
+"""`make clean`, `python -m acs.demo.clean [DATA]`: remove a demonstration's data, unless it is running."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 
 from acs.demo import leftovers
 from acs.demo.place import ROOT, CannotRun, Place
 
 
 def main() -> int:
-    folder = ROOT / ".data"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".data"
     if not folder.exists():
         return 0
     try:

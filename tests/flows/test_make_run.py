@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from acs.demo.means import answers
 from tests.live import ROOT, wait_for
 
 pytestmark = pytest.mark.processes
-SERVICE = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ACS_", "DJANGO_SETTINGS_MODULE")
+SERVICE = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "ACS_", "DJANGO_SETTINGS_MODULE", "DEVICE")
 
 
 @pytest.fixture
@@ -32,14 +33,17 @@ def data() -> Iterator[Path]:
 
 
 def environment(*, real: bool = False) -> dict[str, str]:
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(SERVICE)}
-    return {**bare, "ACS_DEMO_PORT_BASE": "0", **({} if real else {"ACS_DEMO_SIMULATOR": "1"})}
+    return {**bare(), "ACS_DEMO_PORT_BASE": "0", **({} if real else {"ACS_DEMO_SIMULATOR": "1"})}
+
+
+def bare() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(SERVICE)}
 
 
 def once(data: Path, *, real: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "acs.demo.run", "--once", "--data", str(data)]
     return subprocess.run(
-        command, cwd=ROOT, env={**environment(real=real), **more}, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, env={**environment(real=real), **more}, capture_output=True, text=True, timeout=180, check=False
     )
 
 
@@ -51,23 +55,37 @@ def serving(data: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         command = [sys.executable, "-m", "acs.demo.run", "--data", str(data)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=output, stderr=output, text=True, start_new_session=True)
     try:
-        wait_for(lambda: "Serving until" in told.read_text(), "it serves", seconds=90, log=told)
+        wait_for(lambda: "Serving until" in told.read_text(), "it serves", seconds=150, log=told)
         yield process, told
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(40)
+        process.wait(60)
 
 
 def processes_on(data: Path) -> list[str]:
-    """Command lines of living processes that name the folder."""
+    """Command lines of living processes that name the folder, or were told it in their environment."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            told = (path / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if str(data) in words and "acs.demo.run" not in words:
+        if words and (str(data) in words or f"ACS_STATIC_ROOT={data}" in told):
             found.append(words)
+    return found
+
+
+def children(parent: int, word: str) -> list[int]:
+    """Process ids of the children of a process whose command line has the word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            is_child = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if is_child and word in (path / "cmdline").read_text():
+                found.append(int(path.name))
+        except OSError:
+            continue
     return found
 
 
@@ -75,70 +93,110 @@ def answered(text: str) -> dict[str, str]:
     return json.loads(re.search(r"HTTP 200\n(\{.*?\n\})", text, re.DOTALL)[1])
 
 
+def told_of(text: str, what: str) -> str:
+    return re.search(rf"^{what} +(\S+)", text, re.MULTILINE)[1]
+
+
 def test_once_bootstraps_for_real_and_a_second_run_goes_on_with_the_data(data):
     first = once(data)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "simulated" in first.stdout
-    assert "A simulated device joined" in first.stdout
+    assert told_of(first.stdout, "Cluster a") == "simulated"
+    assert "A simulated device joined with that key: demo-device, 100." in first.stdout
     assert answered(first.stdout)["auth_mode"] == "authkey"
     second = once(data)
     assert second.returncode == 0, second.stdout + second.stderr
-    key = re.search(r"acs-enrol-\S{20,}", first.stdout)[0]
-    assert key in second.stdout
+    assert told_of(first.stdout, "Enrolment") == told_of(second.stdout, "Enrolment")
     assert answered(first.stdout)["cluster_id"] == answered(second.stdout)["cluster_id"]
-    assert answered(first.stdout)["auth_key"] != answered(second.stdout)["auth_key"]
+    assert answered(first.stdout)["auth_key"] != answered(second.stdout)["auth_key"], "the first key is used up"
+    assert address(first.stdout) == address(second.stdout), "the same device on the same slot"
     assert processes_on(data) == []
 
 
-@pytest.mark.headscale
-def test_with_headscale_on_path_the_clusters_are_real(data):
-    done = once(data, real=True)
+def address(text: str) -> str:
+    return re.search(r"joined with that key: demo-device, ([\d.]+)", text)[1]
+
+
+@pytest.mark.tailscale
+def test_with_headscale_on_path_the_clusters_are_real_and_a_real_device_joins(data):
+    done = once(data, real=True, DEVICE="1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Cluster a: headscale" in done.stdout
+    assert told_of(done.stdout, "Cluster a") == "headscale"
+    assert "A real device joined with that key: demo-device, 100." in done.stdout
+    assert processes_on(data) == []
 
 
-def test_a_second_run_beside_it_is_refused_and_what_crashes_comes_back_and_ctrl_c_stops_everything(data):
+def test_what_crashes_comes_back_a_second_run_is_refused_and_however_it_ends_nothing_is_left(data):
     with serving(data) as (process, told):
         beside = once(data)
         assert beside.returncode == 1
         assert f"process {process.pid}" in beside.stderr
-        [web] = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if is_child(path, process.pid, "gunicorn")]
-        os.kill(web, signal.SIGKILL)
-        wait_for(lambda: "web is running again" in told.read_text(), "the web server is started again", log=told)
-        assert "web ended (killed by SIGKILL)" in told.read_text()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(40) == 0
-    wait_for(lambda: not processes_on(data), "nothing it started is left")
-
-
-def is_child(stat: Path, parent: int, word: str) -> bool:
-    try:
-        ppid = int(stat.read_text().rpartition(")")[2].split()[1])
-        return ppid == parent and word in (stat.parent / "cmdline").read_text()
-    except OSError:
-        return False
-
-
-def test_killed_without_a_word_it_leaves_nothing_that_keeps_the_next_run_from_starting(data):
-    with serving(data) as (process, _):
+        clean = subprocess.run([sys.executable, "-m", "acs.demo.clean", str(data)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert clean.returncode == 1
+        [web] = children(process.pid, "gunicorn")
+        wait_for(lambda: len(children(web, "gunicorn")) == 2, "its workers run")
+        time.sleep(3)  # the supervisor has looked at them
+        lost = children(web, "gunicorn")[0]
+        os.kill(lost, signal.SIGKILL)
+        wait_for(lambda: f"web: its worker process {lost} ended" in told.read_text(), "a lost worker is reported", log=told)
+        os.kill(children(process.pid, "gunicorn")[0], signal.SIGKILL)
+        os.kill(children(process.pid, "clusters/a")[0], signal.SIGKILL)
+        os.kill(int((data / "pg" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        for name in ("web", "cluster a", "PostgreSQL"):
+            wait_for(lambda name=name: f"{name} is running again" in told.read_text(), f"{name} is started again", seconds=30, log=told)
+        assert "cluster a ended (killed by SIGKILL)" in told.read_text()
+        url = json.loads((data / "ports.json").read_text())["web"]
+        wait_for(lambda: answers(f"http://127.0.0.1:{url}/readyz"), "the service is fit for work again", seconds=40, log=told)
         process.kill()
         process.wait(5)
-        time.sleep(1)
-        again = once(data)
-        assert again.returncode == 0, again.stdout + again.stderr
+        wait_for(lambda: not processes_on(data), "its guardian ends what a killed one left", seconds=40)
+    with serving(data) as (process, told):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "Stopping." in told.read_text()
+    assert processes_on(data) == []
+    assert subprocess.run([sys.executable, "-m", "acs.demo.clean", str(data)], cwd=ROOT, check=False).returncode == 0
+    assert not data.exists()
+
+
+OWNER = "postgresql://acs_owner@127.0.0.1:1/acs"
 
 
 @pytest.mark.parametrize(
     ("more", "variable"),
     [
-        ({"DATABASE_URL": "postgresql://acs_owner@127.0.0.1:1/acs"}, "DATABASE_URL_WEB"),
-        ({"ACS_DEMO_PORT_BASE": "eighty"}, "ACS_DEMO_PORT_BASE"),
+        ({"DATABASE_URL": OWNER}, "DATABASE_URL_WEB is not set"),
+        ({"DATABASE_URL_WEB": OWNER}, "DATABASE_URL_WEB is set and DATABASE_URL is not"),
+        ({"DATABASE_URL": OWNER, "DATABASE_URL_WEB": OWNER}, "DATABASE_URL_WEB logs in as acs_owner"),
+        (
+            {"DATABASE_URL": OWNER, "DATABASE_URL_WEB": "postgresql://acs_web@127.0.0.1:1/other"},
+            "DATABASE_URL_WEB and DATABASE_URL name different databases",
+        ),
+        (
+            {
+                "DATABASE_URL": OWNER,
+                **{f"DATABASE_URL_{role.upper()}": f"postgresql://acs_{role}@127.0.0.1:1/acs" for role in ("web", "worker")},
+            },
+            "DATABASE_URL: ",
+        ),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "REDIS_URL: "),
+        ({"ACS_DEMO_PORT_BASE": "eighty"}, "ACS_DEMO_PORT_BASE must be"),
+        ({"ACS_TENANT_DOMAIN": "net.example.com"}, "ACS_GATEWAY_SOCKETS is not set"),
     ],
 )
 def test_contradictory_configuration_stops_the_start_and_names_the_variable(data, more, variable):
     done = once(data, **more)
     assert done.returncode == 1
     assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+    assert processes_on(data) == []
+
+
+def test_a_keyring_that_does_not_open_the_kept_data_is_refused(data):
+    data.mkdir()
+    (data / "secrets.json").write_text(json.dumps({"ACS_KEYRING": "d1:AAAA"}))
+    done = once(data, ACS_KEYRING="k2:" + "A" * 43 + "=")
+    assert done.returncode == 1
+    assert "ACS_KEYRING lacks a key" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["SECRET_KEY", "ACS_KEYRING", "DATABASE_URL", "REDIS_URL", "ACS_PUBLIC_URL"])
@@ -146,9 +204,8 @@ def test_missing_configuration_stops_every_command_and_names_the_variable(missin
     from tests.conftest import service_environment
 
     own = {name: value for name, value in service_environment("web").items() if name != missing}
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(SERVICE)}
     done = subprocess.run(
-        [sys.executable, "manage.py", "check"], cwd=ROOT, env={**bare, **own}, capture_output=True, text=True, check=False
+        [sys.executable, "manage.py", "check"], cwd=ROOT, env={**bare(), **own}, capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     assert f"{missing} is not set" in done.stderr
