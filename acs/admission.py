@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from acs import tasks, throttle, wiring
 from placement import bindings, external, grants, settling, slots, standing
-from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable
+from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
 from placement.grants import Asked, Promised, SlotVanished
 from placement.headscale import keys
 from placement.models import Binding, Cluster
@@ -138,7 +138,7 @@ def directions(request: BootstrapRequest) -> Admission:
         raise UnknownAccount
     binding = Binding.objects.of(tenant).select_related("cluster").first()
     if binding is None:
-        raise NoClusterAvailable("no device of the tenant has joined yet; the first one joins with an enrolment key")
+        raise NotPlacedYet
     return Admission(binding.cluster_id, headscale_url(tenant.account, binding.cluster.client_url))
 
 
@@ -181,7 +181,14 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
             raise IdempotencyMismatch("the same Idempotency-Key came with another body")
         else:
             return before
+    if request.idempotency_key and (echo := grants.echoed(who.enrolment_key_id, request.idempotency_key, now=now)):
+        grant_id, digest = echo
+        if digest != request.digest:
+            raise IdempotencyMismatch("the same Idempotency-Key came with another body")
+        return standing.promise_of(grant_id)
     if (live := who.live) and live.enrolment_key_id == who.enrolment_key_id and live.expires_at - now > SHORTEST_USEFUL:
+        if request.idempotency_key:
+            grants.remember_echo(who.enrolment_key_id, request.idempotency_key, live.grant_id, request.digest, now=now)
         return live
     return None
 

@@ -45,6 +45,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.TooManyRequests: Problem("too-many-requests", 429, "Too many requests."),
     tenants.WrongState: Problem("wrong-state", 409, "That does not fit the present state."),
     placement.RegionNotInPlan: Problem("region-not-in-plan", 403, "The plan does not include the wished region."),
+    placement.NotPlacedYet: Problem(
+        "no-cluster-available", 503, "No device of the tenant has joined yet; the first one joins with an enrolment key.", 60
+    ),
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, "No cluster has room right now.", 60),
     placement.ClusterRefused: Problem("cluster-error", 502, "The cluster refused.", 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, "The cluster cannot be reached right now.", 10),

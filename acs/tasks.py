@@ -14,7 +14,8 @@ from acs import metrics, sweep
 from acs import poll as polling
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
-from placement.models import Cluster, PollRun
+from placement.grants import IDEMPOTENCY_HELD
+from placement.models import Cluster, Echo, PollRun
 from tenants import audit
 from tenants.models import Tenant
 
@@ -75,5 +76,6 @@ def sync_routes() -> None:
 
 @shared_task
 def forget_old_polls() -> None:
-    """Poll runs beyond the retention period."""
+    """Poll runs beyond the retention period, and idempotency keys that were held long enough."""
+    Echo.objects.filter(created_at__lt=timezone.now() - IDEMPOTENCY_HELD).delete()
     PollRun.objects.filter(started_at__lt=timezone.now() - timedelta(days=settings.POLL_RUN_DAYS)).delete()

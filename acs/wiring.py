@@ -5,20 +5,34 @@ from __future__ import annotations
 import structlog
 from kombu.exceptions import OperationalError
 
+from placement.models import Binding
 from tenants import audit
+from tenants.models import AuditEvent
 
 log = structlog.get_logger(__name__)
 
 
+# acts after which keys that were handed out, or devices, have lost their right: their server is told at once, not by the next sweep
+TAKING = frozenset({"tenant.suspend", "tenant.close", "enrolment_key.revoke"})
+
+
 def connect() -> None:
-    audit.SEALERS[:] = [seal_soon]
+    audit.FOLLOWERS[:] = [seal_soon, sweep_soon]
 
 
-def seal_soon() -> None:
+def seal_soon(event: AuditEvent) -> None:  # noqa: ARG001 - a follower's signature
     """The broker being down is no reason to fail an act: the schedule seals within seconds of its return."""
     from acs.tasks import seal_audit
 
     enqueue(seal_audit)
+
+
+def sweep_soon(event: AuditEvent) -> None:
+    from acs.tasks import sweep_cluster
+
+    if event.verb in TAKING and event.tenant_id is not None:
+        for cluster_id in Binding.objects.of(event.tenant_id).values_list("cluster_id", flat=True):
+            enqueue(sweep_cluster, cluster_id)
 
 
 def enqueue(task: object, *arguments: object) -> None:

@@ -15,6 +15,10 @@ class NoClusterAvailable(PlacementError):
     """No active cluster has room for the tenant."""
 
 
+class NotPlacedYet(NoClusterAvailable):
+    """No device of the tenant has joined, so it lives nowhere yet; only a credential places it."""
+
+
 class ClusterError(PlacementError):
     """A server did not do what it was asked. Which of the three it was decides whether a repeat is safe."""
 

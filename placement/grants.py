@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 
 from placement.headscale import keys
-from placement.models import Grant
+from placement.models import Echo, Grant
 from placement.standing import Standing
 from tenants.errors import BadCredential, QuotaExceeded
 
@@ -155,3 +155,18 @@ def forget_idempotency(grant_id: UUID) -> None:
 
 
 IDEMPOTENCY_HELD = timedelta(hours=24)
+
+
+def echoed(enrolment_key_id: UUID, idempotency_key: str, *, now: datetime) -> tuple[UUID, bytes] | None:
+    """The grant with which this idempotency key was answered, though another request had made it, and that request's digest."""
+    held = Echo.objects.filter(enrolment_key_id=enrolment_key_id, idempotency_key=idempotency_key, created_at__gt=now - IDEMPOTENCY_HELD)
+    row = held.values_list("grant_id", "request_digest").first()
+    return (row[0], bytes(row[1])) if row else None
+
+
+def remember_echo(enrolment_key_id: UUID, idempotency_key: str, grant_id: UUID, digest: bytes, *, now: datetime) -> None:
+    """A repeat under this idempotency key is answered alike for a day. Must run inside the transaction of the answer."""
+    Echo.objects.filter(enrolment_key_id=enrolment_key_id, idempotency_key=idempotency_key).delete()  # one that was held long enough
+    Echo.objects.create(
+        enrolment_key_id=enrolment_key_id, idempotency_key=idempotency_key, grant_id=grant_id, request_digest=digest, created_at=now
+    )

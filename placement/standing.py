@@ -123,3 +123,12 @@ def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registr
     row = dict(zip(names, rows[0], strict=True))
     facts = {name: value for name, value in row.items() if not name.startswith(("repeated_", "live_"))}
     return Standing(**facts, repeated=Promise.read(row, "repeated"), live=Promise.read(row, "live"))
+
+
+def promise_of(grant_id: UUID) -> Promise | None:
+    """One grant, as a repeated request finds it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"select {_columns('g')} from placement_grant g where g.id = %s", [grant_id])  # noqa: S608 - the column names are this page's own
+        rows = cursor.fetchall()
+        names = [column.name for column in cursor.description]
+    return Promise.read(dict(zip(names, rows[0], strict=True)), "g") if rows else None

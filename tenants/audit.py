@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,7 +15,7 @@ from django.db import transaction
 
 from tenants.models import AuditChain, AuditEvent, AuditSeal, Tenant
 
-SEALERS: list[Callable[[], None]] = []  # what to call after a commit that recorded something: acs wires the task in
+FOLLOWERS: list[Callable[[AuditEvent], None]] = []  # what to call after a commit that recorded an act: acs wires its tasks in
 
 
 def record(verb: str, *, actor: str, tenant: Tenant | None, now: datetime, target: str = "", **detail: Any) -> AuditEvent:
@@ -23,8 +24,8 @@ def record(verb: str, *, actor: str, tenant: Tenant | None, now: datetime, targe
         raise RuntimeError("an audit event belongs into the transaction of its act")
     request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
     event = AuditEvent.objects.create(at=now, tenant=tenant, actor=actor, verb=verb, target=target, detail=detail, request_id=request_id)
-    for seal_soon in SEALERS:
-        transaction.on_commit(seal_soon, robust=True)
+    for follow in FOLLOWERS:
+        transaction.on_commit(partial(follow, event), robust=True)
     return event
 
 

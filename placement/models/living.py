@@ -172,3 +172,21 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Echo(models.Model):
+    """An idempotency key whose request was answered with a key promised before: it stands for that answer like the one that made the grant."""
+
+    enrolment_key = models.ForeignKey(EnrolmentKey, models.CASCADE, related_name="+", db_index=False)
+    idempotency_key = models.CharField(_("idempotency key"), max_length=128)
+    request_digest = models.BinaryField(max_length=32)
+    grant = models.ForeignKey(Grant, models.CASCADE, related_name="echoes")
+    created_at = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("echo")
+        verbose_name_plural = _("echoes")
+        constraints = [models.UniqueConstraint(fields=["enrolment_key", "idempotency_key"], name="idempotency_key_echoes_one_grant")]
+
+    def __str__(self) -> str:
+        return f"{self.idempotency_key} -> {self.grant_id}"

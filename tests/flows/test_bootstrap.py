@@ -139,6 +139,16 @@ def test_the_same_idempotency_key_with_another_body_is_refused(fleet_cluster):
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency-mismatch")
 
 
+def test_an_idempotency_key_answered_with_a_live_key_stands_for_that_request(fleet_cluster):
+    customer = factories.customer()
+    one = bootstrap(customer.secret, {"registration_id": "q1"}, idempotency_key="a").json()
+    two = bootstrap(customer.secret, {"registration_id": "q1"}, idempotency_key="b").json()
+    assert one["auth_key"] == two["auth_key"]
+    assert bootstrap(customer.secret, {"registration_id": "q2"}, idempotency_key="b").json()["code"] == "idempotency-mismatch"
+    assert bootstrap(customer.secret, {"registration_id": "q1"}, idempotency_key="b").json() == two
+    assert customer.quota().used == 1
+
+
 def test_an_idempotency_key_belongs_to_one_credential(fleet_cluster):
     customer = factories.customer()
     _, other = factories.enrolment_key(customer.tenant)

@@ -312,7 +312,7 @@ DOOR_ATTACKS = {
     "an admin key": "insert into headscale.api_keys (prefix, cluster_id) values ('x', %(cluster)s)",
     "policies": "select * from headscale.policies",
     "a policy": "insert into headscale.policies (data, cluster_id) values ('', %(cluster)s)",
-    "the outbox": "select * from headscale.event",
+    "the outbox": "delete from headscale.event",
     "an adoption": "insert into headscale.adoption values (%(cluster)s, 1, now())",
     "a temporary table": "create temporary table pre_auth_keys (id int)",
     "a function": "create function public.mine() returns int language sql as 'select 1'",

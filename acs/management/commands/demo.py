@@ -58,6 +58,6 @@ def operator_token(known: dict[str, str], now: datetime) -> str:
     try:
         tokens.authenticate(known.get("operator token", ""), now=now)
     except BadCredential:
-        scopes = [scope for scope in tokens.known_scopes(None) if not scope.endswith(":read")]
+        scopes = tokens.known_scopes(None)
         return tokens.issue(None, scopes=scopes, now=now, lifetime=timedelta(days=365), actor=ACTOR, description="make run")[1]
     return known["operator token"]
