@@ -10,6 +10,8 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpResponse, JsonResponse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 from rest_framework import exceptions as rest
@@ -24,43 +26,45 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Problem:
-    """An HTTP answer: the stable code, its status, what a person reads, and when to come back (seconds)."""
+    """An HTTP answer: the stable code, its status, what a person reads (in the language of the request), and when to come back (seconds)."""
 
     code: str
     status: int
-    title: str
+    title: Promise
     retry_after: int | None = None
 
 
-UNAVAILABLE = Problem("service-unavailable", 503, "The service cannot answer right now; nothing was done that a repeat would do twice.", 5)
-INTERNAL = Problem("internal-error", 500, "Something went wrong here. It has been logged under the request's id.")
+UNAVAILABLE = Problem(
+    "service-unavailable", 503, _("The service cannot answer right now; nothing was done that a repeat would do twice."), 5
+)
+INTERNAL = Problem("internal-error", 500, _("Something went wrong here. It has been logged under the request's id."))
 PROBLEMS: dict[type[Exception], Problem] = {
-    tenants.MalformedRequest: Problem("malformed-request", 400, "The request cannot be read."),
-    tenants.InvalidAccount: Problem("malformed-request", 400, "The account name is not usable."),
-    tenants.BadCredential: Problem("bad-credential", 401, "The credential is not valid."),
-    tenants.UnknownAccount: Problem("unknown-account", 404, "No tenant has this account."),
-    tenants.QuotaExceeded: Problem("quota-exceeded", 403, "Every device slot of the tenant is taken."),
-    tenants.TenantSuspended: Problem("tenant-suspended", 403, "The tenant is suspended."),
-    tenants.IdempotencyMismatch: Problem("idempotency-mismatch", 422, "This idempotency key was used for another request."),
-    tenants.TooManyRequests: Problem("too-many-requests", 429, "Too many requests."),
-    tenants.WrongState: Problem("wrong-state", 409, "That does not fit the present state."),
-    placement.RegionNotInPlan: Problem("region-not-in-plan", 403, "The plan does not include the wished region."),
+    tenants.MalformedRequest: Problem("malformed-request", 400, _("The request cannot be read.")),
+    tenants.InvalidAccount: Problem("malformed-request", 400, _("The account name is not usable.")),
+    tenants.BadCredential: Problem("bad-credential", 401, _("The credential is not valid.")),
+    tenants.UnknownAccount: Problem("unknown-account", 404, _("No tenant has this account.")),
+    tenants.QuotaExceeded: Problem("quota-exceeded", 403, _("Every device slot of the tenant is taken.")),
+    tenants.TenantSuspended: Problem("tenant-suspended", 403, _("The tenant is suspended.")),
+    tenants.IdempotencyMismatch: Problem("idempotency-mismatch", 422, _("This idempotency key was used for another request.")),
+    tenants.TooManyRequests: Problem("too-many-requests", 429, _("Too many requests.")),
+    tenants.WrongState: Problem("wrong-state", 409, _("That does not fit the present state.")),
+    placement.RegionNotInPlan: Problem("region-not-in-plan", 403, _("The plan does not include the wished region.")),
     placement.NotPlacedYet: Problem(
-        "no-cluster-available", 503, "No device of the tenant has joined yet; the first one joins with an enrolment key.", 60
+        "no-cluster-available", 503, _("No device of the tenant has joined yet; the first one joins with an enrolment key."), 60
     ),
-    placement.NoClusterAvailable: Problem("no-cluster-available", 503, "No cluster has room right now.", 60),
-    placement.ClusterRefused: Problem("cluster-error", 502, "The cluster refused.", 30),
-    placement.ClusterUnreachable: Problem("cluster-busy", 503, "The cluster cannot be reached right now.", 10),
-    placement.ClusterSilent: Problem("cluster-busy", 503, "The cluster did not answer in time.", 30),
-    rest.NotAuthenticated: Problem("bad-credential", 401, "A credential is needed."),
-    rest.AuthenticationFailed: Problem("bad-credential", 401, "The credential is not valid."),
-    rest.PermissionDenied: Problem("missing-scope", 403, "The credential lacks the scope for this."),
-    rest.NotFound: Problem("not-found", 404, "There is no such thing."),
-    rest.MethodNotAllowed: Problem("method-not-allowed", 405, "This address does not know the method."),
-    rest.NotAcceptable: Problem("not-acceptable", 406, "Answers are application/json."),
-    rest.UnsupportedMediaType: Problem("unsupported-media-type", 415, "Requests are application/json."),
-    rest.ParseError: Problem("malformed-request", 400, "The request cannot be read."),
-    rest.ValidationError: Problem("malformed-request", 400, "The request cannot be read."),
+    placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
+    placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
+    placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
+    placement.ClusterSilent: Problem("cluster-busy", 503, _("The cluster did not answer in time."), 30),
+    rest.NotAuthenticated: Problem("bad-credential", 401, _("A credential is needed.")),
+    rest.AuthenticationFailed: Problem("bad-credential", 401, _("The credential is not valid.")),
+    rest.PermissionDenied: Problem("missing-scope", 403, _("The credential lacks the scope for this.")),
+    rest.NotFound: Problem("not-found", 404, _("There is no such thing.")),
+    rest.MethodNotAllowed: Problem("method-not-allowed", 405, _("This address does not know the method.")),
+    rest.NotAcceptable: Problem("not-acceptable", 406, _("Answers are application/json.")),
+    rest.UnsupportedMediaType: Problem("unsupported-media-type", 415, _("Requests are application/json.")),
+    rest.ParseError: Problem("malformed-request", 400, _("The request cannot be read.")),
+    rest.ValidationError: Problem("malformed-request", 400, _("The request cannot be read.")),
     derp.BadDerpMap: UNAVAILABLE,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
@@ -90,7 +94,7 @@ def answer(error: BaseException) -> HttpResponse | None:
 def respond(problem: Problem, *, detail: str = "", errors: dict[str, Any] | None = None, retry_after: int | None = None) -> HttpResponse:
     body: dict[str, Any] = {
         "type": f"{settings.PUBLIC_URL}/problems/{problem.code}",
-        "title": problem.title,
+        "title": str(problem.title),
         "status": problem.status,
         "code": problem.code,
     }

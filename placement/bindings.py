@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 from django.db import connection, transaction
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from placement import external
 from placement.choice import Candidate, Decision, Newcomer, choose
@@ -34,7 +35,7 @@ def settle(tenant: Tenant, *, want_region: str) -> Binding:
         if binding := _bind(tenant, cluster, newcomer, decision, user_id=user_id):
             return binding
     log.error("no_cluster_available", tenant=tenant.account, regions=newcomer.regions, refused=decision.refused)
-    raise NoClusterAvailable("no active cluster has room for the tenant")
+    raise NoClusterAvailable(_("no active cluster has room for the tenant"))
 
 
 def newcomer_of(plan: Plan, want_region: str) -> Newcomer:
@@ -42,7 +43,9 @@ def newcomer_of(plan: Plan, want_region: str) -> Newcomer:
     if want_region:
         known = plan.regions or list(Cluster.objects.values_list("region", flat=True).distinct())
         if want_region not in known:
-            raise RegionNotInPlan(f"the plan {plan.name} does not include the region {want_region}")
+            raise RegionNotInPlan(
+                _("the plan %(plan)s does not include the region %(region)s") % {"plan": plan.name, "region": want_region}
+            )
         regions: tuple[str, ...] = (want_region,)
     elif plan.default_region:
         regions = (plan.default_region,)

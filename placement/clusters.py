@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from placement.headscale.admin import Admin
 from placement.models import Cluster
@@ -59,7 +60,7 @@ def offline(cluster: Cluster, *, actor: str, now: datetime) -> None:
 def _become(cluster: Cluster, state: State, verb: str, *, of: Iterable[State], actor: str, now: datetime) -> None:
     if Cluster.objects.filter(pk=cluster.pk, state__in=list(of)).update(state=state) != 1:
         present = Cluster.objects.values_list("state", flat=True).get(pk=cluster.pk)
-        back = "; `manage.py cluster register` brings it back" if present == State.OFFLINE and state != State.OFFLINE else ""
-        raise WrongState(f"{cluster.cluster_id} is {present}{back}")
+        back = _("; `manage.py cluster register` brings it back") if present == State.OFFLINE and state != State.OFFLINE else ""
+        raise WrongState(_("%(cluster)s is %(state)s") % {"cluster": cluster.cluster_id, "state": State(present).label} + back)
     audit.record(verb, actor=actor, tenant=None, target=cluster.cluster_id, now=now)
     cluster.state = state

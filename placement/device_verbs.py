@@ -10,6 +10,7 @@ from datetime import datetime
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from placement import clusters, devices, slots
 from placement.errors import ClusterRefused
@@ -24,7 +25,7 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 def rename(device: Device, name: str, *, now: datetime, actor: str) -> Device:
     """Give the device another MagicDNS name. Raises: MalformedRequest (no DNS label, or taken), WrongState, ClusterError."""
     if not LABEL.match(name):
-        raise MalformedRequest({"name": "one DNS label: lower case letters, digits and hyphens, at most 63"})
+        raise MalformedRequest({"name": _("one DNS label: lower case letters, digits and hyphens, at most 63")})
     _still_there(device)
     with clusters.admin_of(device.cluster) as admin:
         try:
@@ -32,7 +33,7 @@ def rename(device: Device, name: str, *, now: datetime, actor: str) -> Device:
         except ClusterRefused as refusal:
             if _is_gone(refusal):
                 raise _gone(device, now) from refusal
-            raise MalformedRequest({"name": "taken on this cluster, or refused by it"}) from refusal
+            raise MalformedRequest({"name": _("taken on this cluster, or refused by it")}) from refusal
     return _store(device, "device.rename", actor, now, before=device.name, name=name)
 
 
@@ -84,7 +85,7 @@ def _store(device: Device, verb: str, actor: str, now: datetime, **detail: objec
 
 def _still_there(device: Device) -> None:
     if device.gone_at is not None:
-        raise WrongState("the device is gone")
+        raise WrongState(_("the device is gone"))
 
 
 def _is_gone(refusal: ClusterRefused) -> bool:
@@ -94,4 +95,4 @@ def _is_gone(refusal: ClusterRefused) -> bool:
 
 def _gone(device: Device, now: datetime) -> WrongState:
     devices.observe(device.cluster_id, [], seen_at=now, now=now, complete=False, gone=[device.node_id])
-    return WrongState("the device is gone")
+    return WrongState(_("the device is gone"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from django.utils.translation import gettext as _
+
 from tenants.errors import InvalidAccount
 
 LONGEST = 40
@@ -51,13 +53,13 @@ RESERVED = frozenset(
 def check(account: str) -> str:
     """The account as it stands. Raises: InvalidAccount, with the rule that it breaks."""
     if not 2 <= len(account) <= LONGEST:
-        raise InvalidAccount(f"an account has 2 to {LONGEST} characters")
+        raise InvalidAccount(_("an account has 2 to %(longest)d characters") % {"longest": LONGEST})
     if "--" in account:
-        raise InvalidAccount("an account has no two hyphens in a row: tags use them as a separator")
+        raise InvalidAccount(_("an account has no two hyphens in a row: tags use them as a separator"))
     if not SHAPE.match(account):
         raise InvalidAccount(
-            "an account has lower case letters a-z, digits and hyphens, begins with a letter and ends with a letter or digit"
+            _("an account has lower case letters a-z, digits and hyphens, begins with a letter and ends with a letter or digit")
         )
     if account in RESERVED:
-        raise InvalidAccount(f"the name {account!r} is reserved")
+        raise InvalidAccount(_("the name %(name)s is reserved") % {"name": account})
     return account

@@ -6,6 +6,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.errors import MalformedRequest, WrongState
@@ -37,7 +38,7 @@ def issue(
     """
     _check(now=now, max_uses=max_uses, expires_at=expires_at, key_lifetime=key_lifetime, tags=tags)
     if tenant.state == Tenant.State.CLOSED:
-        raise WrongState("the tenant is closed")
+        raise WrongState(_("the tenant is closed"))
     secret = PREFIX + secrets.token_urlsafe(32)
     key = EnrolmentKey.objects.create(
         tenant=tenant,
@@ -58,13 +59,13 @@ def issue(
 def _check(*, now: datetime, max_uses: int | None, expires_at: datetime | None, key_lifetime: timedelta, tags: list[str] | None) -> None:
     wrong: dict[str, str] = {}
     if tags:
-        wrong["tags"] = "tags need a network policy of the tenant: without one no rule would let a tagged device see anyone"
+        wrong["tags"] = _("tags need a network policy of the tenant: without one no rule would let a tagged device see anyone")
     if max_uses is not None and max_uses < 1:
-        wrong["max_uses"] = "at least 1, or none for no limit"
+        wrong["max_uses"] = _("at least 1, or none for no limit")
     if expires_at is not None and expires_at <= now:
-        wrong["expires_at"] = "in the past"
+        wrong["expires_at"] = _("in the past")
     if not SHORTEST_LIFETIME <= key_lifetime <= LONGEST_LIFETIME:
-        wrong["key_lifetime"] = "between 2 minutes and 24 hours"
+        wrong["key_lifetime"] = _("between 2 minutes and 24 hours")
     if wrong:
         raise MalformedRequest(wrong)
 
@@ -73,5 +74,5 @@ def _check(*, now: datetime, max_uses: int | None, expires_at: datetime | None, 
 def revoke(key: EnrolmentKey, *, now: datetime, actor: str) -> None:
     """No new keys for it from now on; keys that it obtained and nobody used are retired by the sweeper. Raises: WrongState when revoked already."""
     if EnrolmentKey.objects.of(key.tenant_id).filter(pk=key.pk, revoked_at=None).update(revoked_at=now) != 1:
-        raise WrongState("the enrolment key is revoked already")
+        raise WrongState(_("the enrolment key is revoked already"))
     audit.record("enrolment_key.revoke", actor=actor, tenant=key.tenant, target=f"enrolment_key:{key.id}", now=now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from tenants import accounts, audit
 from tenants.errors import MalformedRequest, WrongState
@@ -23,7 +24,7 @@ def create(account: str, *, plan: Plan, now: datetime, actor: str, title: str = 
     """A new tenant with its quota. It gets a cluster with its first device. Raises: InvalidAccount, MalformedRequest (the account is taken)."""
     accounts.check(account)
     if Tenant.objects.filter(account=account).exists():
-        raise MalformedRequest({"account": "taken"})
+        raise MalformedRequest({"account": _("taken")})
     tenant = Tenant.objects.create(account=account, title=title, plan=plan)
     Quota.objects.create(tenant=tenant, limit=plan.max_devices)
     audit.record("tenant.create", actor=actor, tenant=tenant, target=account, now=now, plan=plan.name)
@@ -68,7 +69,7 @@ def reopen(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Te
     """Undo a close before its retention ends. Raises: WrongState when not closed, or when its devices are deleted already."""
     locked = _lock(tenant, Tenant.State.CLOSED)
     if locked.devices_delete_at is None or locked.devices_delete_at <= now:
-        raise WrongState("the retention period is over: the tenant's devices are deleted")
+        raise WrongState(_("the retention period is over: the tenant's devices are deleted"))
     return _change(
         locked,
         "tenant.reopen",
@@ -105,7 +106,7 @@ def _lock(tenant: Tenant, *states: Tenant.State) -> Tenant:
     """The tenant's row, ours until commit; admission holds it FOR SHARE, so no key is promised behind this."""
     locked = Tenant.objects.select_for_update(of=("self",)).get(pk=tenant.pk)
     if locked.state not in states:
-        raise WrongState(f"the tenant is {locked.state}")
+        raise WrongState(_("the tenant is %(state)s") % {"state": locked.get_state_display()})
     return locked
 
 

@@ -160,7 +160,7 @@ class OperatorAdmin(admin.ModelAdmin):
             raise Http404
         if not self.may_act(request):
             raise PermissionDenied
-        form = verb.form(request.POST or None, initial=verb.initial(obj))
+        form = verb.form(request.POST if request.method == "POST" else None, initial=verb.initial(obj))
         if request.method == "POST" and form.is_valid() and self._done(request, verb, obj, form):
             return HttpResponseRedirect(self._address("change", obj.pk))
         return self._ask(request, verb, [obj], form, back=self._address("change", obj.pk))
@@ -217,7 +217,7 @@ class OperatorAdmin(admin.ModelAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
         if self.add_form is None or not self.has_add_permission(request):
             raise PermissionDenied
-        form = self.add_form(request.POST or None, initial=request.GET.dict())
+        form = self.add_form(request.POST if request.method == "POST" else None, initial=request.GET.dict())
         if request.method == "POST" and form.is_valid():
             try:
                 made, secret = self.create(Act(actor_of(request), timezone.now(), form.cleaned_data), request)

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.errors import MalformedRequest
@@ -63,4 +64,4 @@ def _check(plan: Plan) -> None:
     except ValidationError as error:
         raise MalformedRequest({field: " ".join(reasons) for field, reasons in error.message_dict.items()}) from None
     if plan.default_region and plan.regions and plan.default_region not in plan.regions:
-        raise MalformedRequest({"default_region": "not one of the plan's regions"})
+        raise MalformedRequest({"default_region": _("not one of the plan's regions")})

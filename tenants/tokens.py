@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.errors import BadCredential, MalformedRequest, WrongState
@@ -51,9 +52,11 @@ def issue(
     known = set(known_scopes(tenant))
     unknown = sorted(set(scopes) - known)
     if unknown or not scopes:
-        raise MalformedRequest({"scopes": f"unknown here: {', '.join(unknown)}" if unknown else "name at least one"})
+        raise MalformedRequest(
+            {"scopes": _("unknown here: %(scopes)s") % {"scopes": ", ".join(unknown)} if unknown else _("name at least one")}
+        )
     if not timedelta(0) < lifetime <= LONGEST:
-        raise MalformedRequest({"expires_in": f"between 1 second and {LONGEST.days} days"})
+        raise MalformedRequest({"expires_in": _("between 1 second and %(days)d days") % {"days": LONGEST.days}})
     secret = PREFIX + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         tenant=tenant,
@@ -93,7 +96,7 @@ def authenticate(secret: str, *, now: datetime) -> Caller:
 def revoke(token: ApiToken, *, now: datetime, actor: str) -> None:
     """Raises: WrongState when it is revoked already."""
     if ApiToken.objects.across_tenants().filter(pk=token.pk, revoked_at=None).update(revoked_at=now) != 1:
-        raise WrongState("the token is revoked already")
+        raise WrongState(_("the token is revoked already"))
     audit.record("token.revoke", actor=actor, tenant=token.tenant, target=f"token:{token.id}", now=now)
 
 

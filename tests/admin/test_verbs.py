@@ -1,0 +1,213 @@
+"""What operators do at their pages: the same verbs as the API's, asked before they are done, refusals as words."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from placement.models import Cluster, Device
+from tenants import credentials, lifecycle
+from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Tenant
+from tenants.tokens import digest_of
+from tests import factories
+from tests.admin.rows import fill
+from tests.conftest import superuser
+
+pytestmark = pytest.mark.django_db
+
+
+def act(office, row, verb, **said):
+    """The verb's page, asked and confirmed; what the operator sees afterwards."""
+    page = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_act", args=[row.pk, verb])
+    asked = office.get(page)
+    assert asked.status_code == 200
+    assert "no-store" in asked["Cache-Control"]
+    return office.post(page, said, follow=True)
+
+
+def acts(verb):
+    return list(AuditEvent.objects.across_tenants().filter(verb=verb).values_list("actor", flat=True))
+
+
+def test_asking_changes_nothing(office):
+    tenant = factories.tenant()
+    office.get(reverse("admin:tenants_tenant_act", args=[tenant.pk, "suspend"]))
+    tenant.refresh_from_db()
+    assert tenant.state == "active"
+
+
+def test_a_tenants_whole_life_at_the_desk(office):
+    plan, larger = factories.plan(max_devices=3), factories.plan(max_devices=30)
+    answer = office.post("/admin/tenants/tenant/add/", {"account": "acme-inc", "title": "Acme", "plan": plan.pk}, follow=True)
+    assert answer.status_code == 200
+    tenant = Tenant.objects.get(account="acme-inc")
+    seen = []
+    for verb, said in (
+        ("suspend", {"reason": "unpaid"}),
+        ("resume", {}),
+        ("change-plan", {"plan": larger.pk}),
+        ("close", {}),
+        ("reopen", {}),
+    ):
+        act(office, tenant, verb, **said)
+        tenant = Tenant.objects.get(pk=tenant.pk)
+        seen.append((tenant.state, tenant.quota.limit))
+    assert seen == [("suspended", 3), ("active", 3), ("active", 30), ("closed", 30), ("active", 30)]
+    told = AuditEvent.objects.of(tenant).order_by("id").values_list("verb", "actor")
+    verbs = ["tenant.create", "tenant.suspend", "tenant.resume", "tenant.change_plan", "tenant.close", "tenant.reopen"]
+    assert list(told) == [(verb, "operator:olga") for verb in verbs]
+
+
+def test_a_name_that_cannot_be_an_account_is_refused_at_its_field(office):
+    plan = factories.plan()
+    answer = office.post("/admin/tenants/tenant/add/", {"account": "acme--inc", "plan": plan.pk})
+    assert answer.status_code == 200
+    assert "two hyphens" in answer.context["form"].errors["account"][0]
+    factories.tenant("taken-one")
+    answer = office.post("/admin/tenants/tenant/add/", {"account": "taken-one", "plan": plan.pk})
+    assert answer.context["form"].errors["account"] == ["Taken"]
+
+
+def test_an_act_that_no_longer_fits_is_a_message_and_no_error(office):
+    tenant = factories.tenant()
+    lifecycle.suspend(tenant, now=timezone.now(), actor="system:tests")
+    answer = act(office, tenant, "suspend")
+    assert answer.status_code == 200
+    assert "The tenant is suspended" in answer.content.decode()
+    assert len(acts("tenant.suspend")) == 1
+
+
+def test_a_new_plan_and_a_changed_one_reach_the_quota(office):
+    said = {
+        "name": "small",
+        "title": "Small",
+        "max_devices": 2,
+        "expected_devices": 1,
+        "regions": "eu,us",
+        "default_region": "ap",
+        "strategy": "shared",
+    }
+    answer = office.post("/admin/tenants/plan/add/", said)
+    assert "default_region" in answer.context["form"].errors
+    office.post("/admin/tenants/plan/add/", {**said, "default_region": "eu"})
+    plan = Plan.objects.get(name="small")
+    assert plan.regions == ["eu", "us"]
+    tenant = lifecycle.create("on-small", plan=plan, now=timezone.now(), actor="system:tests")
+    act(office, plan, "change", title="Small", max_devices=5, expected_devices=1, regions="", default_region="", strategy="shared")
+    tenant.quota.refresh_from_db()
+    assert tenant.quota.limit == 5
+    assert acts("plan.change") == ["operator:olga"]
+
+
+def test_a_keys_secret_is_in_one_answer_and_nowhere_else(office):
+    tenant = factories.tenant()
+    said = {"tenant": str(tenant.pk), "description": "tills", "max_uses": 1, "valid_days": 30, "lifetime_minutes": 60}
+    answer = office.post("/admin/tenants/enrolmentkey/add/", said)
+    secret = answer.context["secret"]
+    assert "no-store" in answer["Cache-Control"]
+    key = EnrolmentKey.objects.of(tenant).get()
+    assert bytes(key.digest) == digest_of(secret)
+    assert (key.max_uses, key.ephemeral, key.expires_at is None) == (1, False, False)
+    for page in ("/admin/tenants/enrolmentkey/", f"/admin/tenants/enrolmentkey/{key.pk}/change/", "/admin/tenants/auditevent/"):
+        assert secret not in office.get(page).content.decode()
+    act(office, key, "revoke")
+    key.refresh_from_db()
+    assert key.revoked_at
+    assert acts("enrolment_key.issue") == acts("enrolment_key.revoke") == ["operator:olga"]
+
+
+def test_a_key_for_a_closed_tenant_is_refused_in_words(office):
+    tenant = factories.tenant()
+    lifecycle.close(tenant, now=timezone.now(), actor="system:tests")
+    answer = office.post("/admin/tenants/enrolmentkey/add/", {"tenant": str(tenant.pk), "lifetime_minutes": 60})
+    assert "The tenant is closed" in answer.content.decode()
+
+
+@pytest.mark.parametrize("of_a_tenant", [True, False])
+def test_a_token_of_a_tenant_or_of_an_operator(office, operator, of_a_tenant):
+    tenant = factories.tenant()
+    said = {"tenant": str(tenant.pk) if of_a_tenant else "", "scopes": ["auth_keys"], "valid_days": 7}
+    secret = office.post("/admin/tenants/apitoken/add/", said).context["secret"]
+    token = ApiToken.objects.across_tenants().get(digest=digest_of(secret))
+    assert (token.tenant == tenant) is of_a_tenant
+    assert token.created_by == operator
+    act(office, token, "revoke")
+    assert acts("token.revoke") == ["operator:olga"]
+
+
+def test_a_scope_that_only_operators_have_is_refused_for_a_tenant(office):
+    tenant = factories.tenant()
+    answer = office.post("/admin/tenants/apitoken/add/", {"tenant": str(tenant.pk), "scopes": ["clusters"], "valid_days": 7})
+    assert "scopes" in answer.context["form"].errors
+
+
+def test_a_clusters_states(office, fleet_cluster):
+    for verb, state in (("cordon", "cordoned"), ("drain", "draining"), ("uncordon", "active"), ("offline", "offline")):
+        assert act(office, fleet_cluster.row, verb).status_code == 200
+        assert fleet_cluster.row.state == state
+    answer = act(office, fleet_cluster.row, "uncordon")
+    assert "cluster register" in answer.content.decode()
+    assert acts("cluster.offline") == ["operator:olga"]
+
+
+def test_many_at_once_are_asked_for_once_and_each_answers_for_itself(office):
+    tenants = [factories.tenant() for _ in range(3)]
+    lifecycle.suspend(tenants[0], now=timezone.now(), actor="system:tests")
+    chosen = {"action": "suspend", "_selected_action": [str(tenant.pk) for tenant in tenants]}
+    asked = office.post("/admin/tenants/tenant/", chosen)
+    assert asked.status_code == 200
+    assert Tenant.objects.filter(state="active").count() == 2, "it asks first"
+    done = office.post("/admin/tenants/tenant/", {**chosen, "confirmed": "1", "reason": "unpaid"}, follow=True)
+    assert Tenant.objects.filter(state="suspended").count() == 3
+    words = [str(message) for message in done.context["messages"]]
+    assert any("The tenant is suspended" in word for word in words)
+    assert any("2 rows" in word for word in words)
+
+
+def test_a_device_whose_cluster_is_down_stays_as_it_is_and_the_operator_is_told(office, fleet_clusters, settings):
+    from placement import clusters
+
+    cluster = fleet_clusters()
+    Cluster.objects.filter(pk=cluster.cluster_id).update(admin_key_sealed=clusters.seal_key(cluster.cluster_id, "key"))
+    fill([cluster], tenants=1)
+    device = Device.objects.across_tenants().get()
+    for verb, said in (("rename", {"name": "till-99"}), ("expire", {}), ("delete", {})):
+        answer = act(office, device, verb, **said)
+        assert answer.status_code == 200
+        assert answer.context["form"].non_field_errors(), verb
+    device.refresh_from_db()
+    assert (device.name, device.gone_at) == ("till-0", None)
+    assert not acts("device.delete")
+
+
+def test_a_device_of_a_cluster_without_a_readable_key_is_told_so(office, fleet_cluster):
+    fill([fleet_cluster], tenants=1)
+    answer = act(office, Device.objects.across_tenants().get(), "expire")
+    assert answer.status_code == 200
+    assert answer.context["form"].non_field_errors()
+
+
+def test_a_name_that_is_no_label_is_refused_at_its_field(office, fleet_cluster):
+    fill([fleet_cluster], tenants=1)
+    answer = act(office, Device.objects.across_tenants().get(), "rename", name="Till 7")
+    assert "name" in answer.context["form"].errors
+
+
+def test_the_audit_is_verified_and_a_forged_event_found(office, transactional_db):
+    from tenants import audit
+
+    tenant = factories.tenant()
+    credentials.issue(tenant, now=timezone.now(), actor="system:tests")
+    audit.seal_all()
+    assert "Every chain is whole" in office.post("/admin/tenants/auditevent/verify/").content.decode()
+    with superuser() as connection:
+        connection.execute("set session_replication_role = replica")
+        connection.execute("update tenants_auditevent set actor = 'operator:nobody' where verb = 'tenant.create'")
+    assert "broken at position 1" in office.post("/admin/tenants/auditevent/verify/").content.decode()
+
+
+def test_an_unknown_verb_or_row_is_not_found(office):
+    tenant = factories.tenant()
+    assert office.get(reverse("admin:tenants_tenant_act", args=[tenant.pk, "explode"])).status_code == 404
+    assert office.get(f"/admin/tenants/tenant/{'0' * 8}-0000-0000-0000-{'0' * 12}/act/suspend/").status_code == 404
