@@ -123,7 +123,7 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
             _place(digest, request, now)
             continue
         return _welcome(who, promised, request, now)
-    raise NoClusterAvailable("the same device is being admitted by too many requests at once")
+    raise NoClusterAvailable(_("the same device is being admitted by too many requests at once"))
 
 
 def directions(request: BootstrapRequest) -> Admission:
@@ -132,7 +132,7 @@ def directions(request: BootstrapRequest) -> Admission:
         raise BadCredential
     throttle.spend_anonymous(request.address)
     if not request.account:
-        raise MalformedRequest({"account": "needed without a credential"})
+        raise MalformedRequest({"account": _("needed without a credential")})
     tenant = Tenant.objects.filter(account=request.account).exclude(state=Tenant.State.CLOSED).first()
     if tenant is None:
         raise UnknownAccount
@@ -144,7 +144,7 @@ def directions(request: BootstrapRequest) -> Admission:
 
 def _refuse_suspended(state: str) -> None:
     if state != Tenant.State.ACTIVE:
-        raise TenantSuspended("the tenant is closed" if state == Tenant.State.CLOSED else "the tenant is suspended")
+        raise TenantSuspended(_("the tenant is closed") if state == Tenant.State.CLOSED else _("the tenant is suspended"))
 
 
 def _refuse_offline(who: Standing) -> None:
@@ -178,13 +178,13 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
         if untold or before.state == "released" or now - before.created_at > grants.IDEMPOTENCY_HELD:
             grants.forget_idempotency(before.grant_id)
         elif before.digest != request.digest:
-            raise IdempotencyMismatch("the same Idempotency-Key came with another body")
+            raise IdempotencyMismatch(_("the same Idempotency-Key came with another body"))
         else:
             return before
     if request.idempotency_key and (echo := grants.echoed(who.enrolment_key_id, request.idempotency_key, now=now)):
         grant_id, digest = echo
         if digest != request.digest:
-            raise IdempotencyMismatch("the same Idempotency-Key came with another body")
+            raise IdempotencyMismatch(_("the same Idempotency-Key came with another body"))
         return standing.promise_of(grant_id)
     if (live := who.live) and live.enrolment_key_id == who.enrolment_key_id and live.expires_at - now > SHORTEST_USEFUL:
         if request.idempotency_key:
@@ -220,7 +220,7 @@ def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str
         return settings.KEYRING.open(promised.answer_sealed, context=f"placement_grant:{promised.grant_id}:answer")
     if promised.state in ("reserved", "unknown"):
         raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
-    raise IdempotencyMismatch("the key of this request has expired: ask with a new Idempotency-Key")
+    raise IdempotencyMismatch(_("the key of this request has expired: ask with a new Idempotency-Key"))
 
 
 def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKey, now: datetime) -> None:
