@@ -9,7 +9,7 @@ ARGS ?=
 TOOLS := SECRET_KEY=only-for-tools-only-for-tools-only-for-tools ACS_KEYRING=t1:MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA= \
 	ACS_PUBLIC_URL=http://localhost REDIS_URL=redis://localhost DATABASE_URL=postgresql://localhost/none
 
-.PHONY: run test clean pins bench
+.PHONY: run test clean pins bench messages
 
 run: $(VENV)/.runs
 	@$(BIN)/python -m acs.demo.run $(if $(ONCE),--once)
@@ -27,6 +27,12 @@ bench: $(VENV)/.tests
 # Removes a demonstration's data, unless it is running. The environment stays.
 clean:
 	@$(PYTHON) -m acs.demo.clean
+
+# The texts that people read into the catalogue, for translators, and the catalogue compiled. Needs GNU gettext.
+messages: $(VENV)/.tests
+	@command -v msgfmt >/dev/null || { echo "make messages needs gettext (Debian: apt install gettext)"; exit 2; }
+	@$(TOOLS) $(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --no-wrap -i '$(VENV)' -i tests -i benchmarks -i static -i .data -i docker -i clients
+	@$(TOOLS) $(BIN)/python manage.py compilemessages -i '$(VENV)' -v 0
 
 # Newest allowed versions into the pinned, hashed files.
 pins:

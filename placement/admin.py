@@ -37,6 +37,14 @@ class PlacementAdmin(OperatorAdmin):
     refusals: ClassVar[tuple[type[Exception], ...]] = (TenantError, PlacementError, Unsealable)
 
 
+class ClusterFilter(admin.RelatedFieldListFilter):
+    """By cluster, under a title that is translated."""
+
+    def __init__(self, *facts: Any, **more: Any) -> None:
+        super().__init__(*facts, **more)
+        self.title = _("cluster")
+
+
 class DeviceNameForm(forms.Form):
     name = forms.CharField(label=_("name"), max_length=63, help_text=_("One DNS label: lower case letters, digits and hyphens."))
 
@@ -132,7 +140,7 @@ class PlacedTenantAdmin(TenantAdmin):
     """The tenant's page, with what only placement knows."""
 
     list_display = (*TenantAdmin.list_display[:-1], "lives_on", columns.at("created_at", _("created")))
-    list_filter = (*TenantAdmin.list_filter, "binding__cluster")
+    list_filter = (*TenantAdmin.list_filter, ("binding__cluster", ClusterFilter))
     list_select_related = (*TenantAdmin.list_select_related, "binding__cluster")
     fieldsets = (
         (None, {"fields": (*TenantAdmin.fieldsets[0][1]["fields"], "lives_on")}),
@@ -159,7 +167,7 @@ admin.site.register(Tenant, PlacedTenantAdmin)
 class BindingAdmin(PlacementAdmin):
     list_display = (tenant, cluster, "expected_load", "reason", "headscale_user_id", columns.at("created_at", _("since")))
     list_display_links = ("reason",)
-    list_filter = (TenantFilter, "cluster")
+    list_filter = (TenantFilter, ("cluster", ClusterFilter))
     search_fields = ("tenant__account", "cluster__cluster_id", "reason")
     list_select_related = ("tenant", "cluster")
     fields = (tenant, cluster, "expected_load", "reason", "headscale_user_id", "created_at")
@@ -187,7 +195,7 @@ class GrantAdmin(PlacementAdmin):
         columns.linked("enrolment_key", _("enrolment key")),
         columns.at("expires_at", _("key expires")),
     )
-    list_filter = ("state", TenantFilter, "cluster", columns.has("settled_at", _("settled")))
+    list_filter = ("state", TenantFilter, ("cluster", ClusterFilter), columns.has("settled_at", _("settled")))
     search_fields = ("=id", "tenant__account", "hostname", "key_prefix", "slot__registration_id")
     list_select_related = ("tenant", "cluster", "enrolment_key")
     fieldsets = (
@@ -249,7 +257,7 @@ class DeviceAdmin(PlacementAdmin):
         columns.at("joined_at", _("joined")),
         "flagged",
     )
-    list_filter = ("online", TenantFilter, "cluster", "unexpected", "ephemeral", columns.has("gone_at", _("gone")))
+    list_filter = ("online", TenantFilter, ("cluster", ClusterFilter), "unexpected", "ephemeral", columns.has("gone_at", _("gone")))
     search_fields = ("name", "hostname", "ipv4", "ipv6", "tenant__account", "slot__registration_id")
     list_select_related = ("tenant", "cluster")
     fieldsets = (
@@ -303,7 +311,7 @@ class PollRunAdmin(PlacementAdmin):
         "took",
         "reason",
     )
-    list_filter = ("outcome", "cluster")
+    list_filter = ("outcome", ("cluster", ClusterFilter))
     search_fields = ("cluster__cluster_id", "reason")
     list_select_related = ("cluster",)
     fields = ("started_at", cluster, columns.stated("outcome", _("outcome")), "online", "nodes", "took", "reason")
@@ -316,7 +324,7 @@ class PollRunAdmin(PlacementAdmin):
 @admin.register(LoadSample)
 class LoadSampleAdmin(PlacementAdmin):
     list_display = (columns.at("at", _("at")), cluster, "sessions", "memory", "queue_depth", "cpu", "p95")
-    list_filter = ("cluster",)
+    list_filter = (("cluster", ClusterFilter),)
     list_select_related = ("cluster",)
     fields = ("at", cluster, "sessions", "memory", "queue_depth", "cpu", "peer_calculations", "p95")
 

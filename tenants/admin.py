@@ -215,14 +215,17 @@ class TenantAdmin(OperatorAdmin):
         return lifecycle.create(act.said["account"], plan=act.said["plan"], title=act.said["title"], **act.told), ""
 
 
+person = columns.linked("user", _("person"))
+
+
 @admin.register(Membership)
 class MembershipAdmin(OperatorAdmin):
-    list_display = ("user", columns.linked("tenant", _("tenant")), columns.stated("role", _("role")), columns.at("created_at", _("since")))
-    list_display_links = ("user",)
+    list_display = (person, columns.linked("tenant", _("tenant")), columns.stated("role", _("role")), columns.at("created_at", _("since")))
+    list_display_links = None
     list_filter = (TenantFilter, "role")
     search_fields = ("user__username", "user__email", "tenant__account")
     list_select_related = ("user", "tenant")
-    fields = ("user", columns.linked("tenant", _("tenant")), "role", "created_at")
+    fields = (person, columns.linked("tenant", _("tenant")), "role", "created_at")
 
 
 @admin.display(description=_("state"))
@@ -333,7 +336,19 @@ class ApiTokenAdmin(OperatorAdmin):
     search_fields = ("hint", "description", "tenant__account")
     list_select_related = ("tenant",)
     fieldsets = (
-        (None, {"fields": (first_characters, "whose", "description", state_of_credential, "scope_list", "created_by")}),
+        (
+            None,
+            {
+                "fields": (
+                    first_characters,
+                    "whose",
+                    "description",
+                    state_of_credential,
+                    "scope_list",
+                    columns.linked("created_by", _("created by")),
+                )
+            },
+        ),
         (_("Times"), {"fields": ("created_at", "expires_at", "last_used_at", "revoked_at")}),
     )
     add_form = NewTokenForm

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from django.utils import timezone
 
-from placement.models import Binding, Grant
+from placement import events
+from placement.models import Binding, Cluster, Fleet, Grant
 from tenants import lifecycle
 from tenants.models import AuditEvent, EnrolmentKey, Tenant
 from tests import factories
 from tests.admin.rows import fill
+from tests.cluster_servers import serve_cluster
+from tests.servers import Machine, Server
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes, pytest.mark.browser]
+
+
+@pytest.fixture
+def server(django_db_setup: None, tmp_path: Path) -> Iterator[Server]:
+    with serve_cluster(tmp_path / "server", real=False) as (_, running):
+        yield running
 
 
 def test_from_a_new_tenant_to_its_first_key_and_its_suspension(fleet_cluster, service, at_the_browser):
@@ -84,6 +96,36 @@ def test_many_at_once_with_one_confirmation(fleet_cluster, at_the_browser):
     assert EnrolmentKey.objects.across_tenants().filter(revoked_at=None).count() == 0
     olga.shows("keys-revoked")
     assert len(keys) == 3
+
+
+def test_a_device_on_a_running_server_and_its_clusters_state(server, service, at_the_browser):
+    olga = at_the_browser
+    customer = factories.customer("acme-inc")
+    Machine(server).join(service.bootstrap(customer.secret, registration_id="till-7").auth_key, "till-7")
+    events.consume(Fleet.objects.get())
+    olga.goes("/admin/placement/device/")
+    olga.clicks("till-7")
+    olga.shows("device")
+    olga.clicks("Rename")
+    olga.page.fill("#id_name", "till-8")
+    olga.shows("rename")
+    olga.clicks("Rename")
+    assert [node.name for node in server.admin().nodes()] == ["till-8"]
+    olga.clicks("Expire")
+    olga.clicks("Expire")
+    assert server.admin().nodes()[0].expiry is not None
+    olga.clicks("Delete")
+    olga.clicks("Delete")
+    assert server.admin().nodes() == []
+    assert "gone" in olga.sees
+    assert customer.quota().used == 0
+
+    cluster = Cluster.objects.get()
+    olga.goes(f"/admin/placement/cluster/{cluster.pk}/change/")
+    olga.clicks("Drain")
+    olga.clicks("Drain")
+    cluster.refresh_from_db()
+    assert cluster.state == "draining"
 
 
 PAGES = {
