@@ -57,6 +57,9 @@ class Slot(models.Model):
         ]
         indexes = [models.Index(fields=["tenant"], condition=Q(released_at=None), name="slots_taken")]
 
+    def __str__(self) -> str:
+        return self.registration_id or str(self.id)
+
 
 class Grant(models.Model):
     """One promised pre-auth key.
