@@ -23,7 +23,7 @@ class Listener:
 
 @contextmanager
 def answering(reply: Callable[[socket.socket], None]) -> Iterator[Listener]:
-    """Read one request of each connection, then let `reply` do with it what it likes."""
+    """Read one request of each connection, then let `reply` do with it what it likes. A connection without a byte is no request."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         listener = Listener(f"http://127.0.0.1:{server.getsockname()[1]}")
         threading.Thread(target=_accept, args=(server, listener, reply), daemon=True).start()
@@ -43,6 +43,8 @@ def _accept(server: socket.socket, listener: Listener, reply: Callable[[socket.s
 def _serve(connection: socket.socket, listener: Listener, reply: Callable[[socket.socket], None]) -> None:
     with connection:
         received = connection.recv(65536)
+        if not received:
+            return
         head, _, body = received.partition(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head.lower())
         while length and len(body) < int(length[1]):
