@@ -1,8 +1,34 @@
-"""The rows of clusters, of who lives where, of promised keys and joined devices, and of what servers reported."""
+"""The rows of clusters, of who lives where and why, of promised keys and joined devices, and of what servers reported."""
 
+from placement.models.alert import Alert
 from placement.models.cluster import Cluster, Fleet
+from placement.models.decision import Decision, MovePlan, Waiting
+from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
 from placement.models.outbox import OutboxEvent
+from placement.models.region import Nearness, Region
+from placement.models.topology import Topology
 from placement.models.watch import LoadSample, PollRun, Watch
 
-__all__ = ["Binding", "Cluster", "Device", "Echo", "Fleet", "Grant", "LoadSample", "OutboxEvent", "PollRun", "Slot", "Watch"]
+__all__ = [
+    "Alert",
+    "Binding",
+    "Cluster",
+    "Decision",
+    "Device",
+    "Echo",
+    "Fleet",
+    "Grant",
+    "Heat",
+    "LoadSample",
+    "MovePlan",
+    "Nearness",
+    "OutboxEvent",
+    "PollRun",
+    "Region",
+    "Slot",
+    "TenantHour",
+    "Topology",
+    "Waiting",
+    "Watch",
+]

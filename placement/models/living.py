@@ -21,6 +21,10 @@ class Binding(models.Model):
     cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="bindings")
     headscale_user_id = models.BigIntegerField(_("headscale user id"))
     expected_load = models.PositiveIntegerField(_("devices expected"))
+    rules = models.PositiveIntegerField(
+        _("own policy rules"), default=0, db_default=0, help_text=_("Rules of its own make a tenant count for more.")
+    )
+    moved_at = models.DateTimeField(_("last moved"), null=True, blank=True)
     reason = models.CharField(_("why this cluster"), max_length=200)
     created_at = models.DateTimeField(_("since"), auto_now_add=True)
 

@@ -30,6 +30,13 @@ class Plan(models.Model):
         models.SlugField(max_length=32), verbose_name=_("regions"), default=list, blank=True, help_text=_("Empty: every region.")
     )
     default_region = models.SlugField(_("default region"), max_length=32, blank=True)
+    service_class = models.SlugField(
+        _("service class"),
+        max_length=32,
+        default="standard",
+        db_default="standard",
+        help_text=_("Its tenants live on clusters of this service class."),
+    )
     strategy = models.CharField(_("clusters"), max_length=12, choices=Strategy.choices, default=Strategy.SHARED)
 
     class Meta:
@@ -52,6 +59,14 @@ class Tenant(models.Model):
     account = models.CharField(_("account"), max_length=40, unique=True)
     title = models.CharField(_("title"), max_length=120, blank=True)
     plan = models.ForeignKey(Plan, models.PROTECT, verbose_name=_("plan"), related_name="tenants")
+    residency = models.SlugField(
+        _("residency"),
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The jurisdiction its data must stay in. Empty: anywhere."),
+    )
     state = models.CharField(_("state"), max_length=12, choices=State.choices, default=State.ACTIVE)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     suspended_at = models.DateTimeField(_("suspended"), null=True, blank=True)

@@ -24,7 +24,14 @@ RIGHTS: dict[str, Rights] = {
     "tenants_auditchain": ("select, insert, update", "select, insert, update", "select, insert, update"),
     # clusters: made by the owner's commands, observed by the worker; the door counts what it promised
     "placement_fleet": (READ, "select, update (headscale_version)", READ),
-    "placement_cluster": ("select, update (committed), update (state)", "select, update", "select, update (committed)"),
+    "placement_cluster": (
+        "select, update (committed), update (tenants), update (reserved_for_id), update (state)",
+        "select, update",
+        "select, update (committed), update (tenants)",
+    ),
+    "placement_topology": (READ, READ, READ),  # a trigger writes it
+    "placement_heat": (READ, FULL, READ),
+    "placement_tenanthour": (READ, FULL, READ),
     "placement_pollrun": (READ, FULL, READ),
     "placement_loadsample": (READ, FULL, READ),
     # who lives where: the door binds once, only a move rebinds
