@@ -15,6 +15,7 @@ app.conf.beat_schedule = {
     "sweep": {"task": "acs.tasks.sweep_all", "schedule": 30.0, "options": {"expires": 30}},
     "seal": {"task": "acs.tasks.seal_audit", "schedule": 10.0, "options": {"expires": 10}},
     "routes": {"task": "acs.tasks.sync_routes", "schedule": 10.0, "options": {"expires": 10}},
+    "waiting": {"task": "acs.tasks.serve_waiting", "schedule": 10.0, "options": {"expires": 10}},
     "old polls": {"task": "acs.tasks.forget_old_polls", "schedule": 86400.0},
 }
 

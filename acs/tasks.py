@@ -10,7 +10,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import metrics, sweep
+from acs import metrics, queue, sweep
 from acs import poll as polling
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
@@ -72,6 +72,12 @@ def sync_routes() -> None:
     if settings.GATEWAY_SOCKETS:
         with suppress(GatewayError):
             routes.sync()
+
+
+@shared_task
+def serve_waiting() -> None:
+    """Tenants that wait for room, or for the dedicated cluster of their plan."""
+    queue.serve_all(now=timezone.now())
 
 
 @shared_task
