@@ -11,10 +11,9 @@ from datetime import datetime
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from placement import decisions, ledger, snapshots, waiting
+from placement import decisions, facts, ledger, snapshots, waiting
 from placement import external as outside
 from placement.decisions import Look
 from placement.engine import regions
@@ -124,11 +123,11 @@ def _place(
 def _look(newcomer: Newcomer, region: str, snapshot: Snapshot, *, now: datetime) -> Look:
     if newcomer.kind == Cluster.Kind.DEDICATED:
         there = [cluster.cluster_id for cluster in snapshot.dedicated if cluster.region == region]
-        clusters = snapshots.facts.load(now=now, only=there)
-        return Look.at(choose_dedicated(newcomer, clusters), None, clusters)
+        clusters = facts.load(now=now, only=there)
+        return Look.of_dedicated(choose_dedicated(newcomer, clusters), clusters)
     key = PoolKey(region, newcomer.service_class, newcomer.residency or ANY)
     pool = snapshots.renewed(snapshot.pool(key), newcomer.tenant_id, now=now)
-    return Look.at(choose(newcomer, pool), pool)
+    return Look.of_pool(choose(newcomer, pool), pool, newcomer.tenant_id)
 
 
 def _bind_to(

@@ -6,32 +6,73 @@ together with the facts of the clusters that were weighed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from placement.engine.choice import choose
+from placement.engine.choice import choose, choose_dedicated
 from placement.engine.facts import ClusterFacts, Decision, Newcomer, Pool, PoolKey, Weighed
 from placement.engine.regions import Preference, Wish
-from placement.engine.ring import Ring
+from placement.engine.ring import Ring, point_of
 from placement.models import Decision as Stored
 from tenants.models import Tenant
 
 
 @dataclass(frozen=True)
 class Look:
-    """One pool that was asked: the engine's decision, and the facts of the clusters it weighed or refused."""
+    """One pool that was asked: the engine's decision, and the facts of the clusters it weighed or refused, in the order in which they came up.
+
+    `size`: members of the pool's ring, 0 for dedicated clusters, which are in none; `largest`: the largest active cluster's capacity.
+    """
 
     decision: Decision
     clusters: tuple[ClusterFacts, ...]
+    size: int = 0
     largest: int = 0
 
     @classmethod
-    def at(cls, decision: Decision, pool: Pool | None, clusters: Iterable[ClusterFacts] = ()) -> Look:
-        seen = {*(weighed.cluster_id for weighed in decision.weighed), *decision.refused}
-        known = {cluster.cluster_id: cluster for cluster in clusters} if pool is None else pool.clusters
-        return cls(decision, tuple(known[cluster_id] for cluster_id in sorted(seen)), pool.largest if pool else 0)
+    def of_pool(cls, decision: Decision, pool: Pool, tenant_id: str) -> Look:
+        seen = _seen(decision)
+        met = (cluster_id for cluster_id in pool.ring.walk(point_of(tenant_id)) if cluster_id in seen)
+        in_order = [cluster_id for cluster_id, _ in zip(met, seen, strict=False)]
+        return cls(decision, tuple(pool.clusters[cluster_id] for cluster_id in in_order), len(pool.ring), pool.largest)
+
+    @classmethod
+    def of_dedicated(cls, decision: Decision, clusters: Iterable[ClusterFacts]) -> Look:
+        seen = _seen(decision)
+        return cls(decision, tuple(cluster for cluster in clusters if cluster.cluster_id in seen))
+
+
+def _seen(decision: Decision) -> set[str]:
+    return {*(weighed.cluster_id for weighed in decision.weighed), *decision.refused}
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """As much of a ring as a decision saw: what a choice asks a ring for, from the point of one tenant."""
+
+    order: tuple[str, ...]
+    size: int
+    digest: str
+
+    def walk(self, point: int) -> Iterator[str]:  # noqa: ARG002 - it knows one point only
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def again(newcomer: Newcomer, look: Look) -> Decision | None:
+    """The decision made anew from what was kept of it; None where more clusters were refused than a decision names."""
+    told = look.decision
+    if sum(told.refusals.values()) > len(told.refused):
+        return None
+    if not look.size and newcomer.kind == "dedicated":
+        return choose_dedicated(newcomer, look.clusters)
+    ring = Remembered(tuple(cluster.cluster_id for cluster in look.clusters), look.size, told.ring)
+    known = {cluster.cluster_id: cluster for cluster in look.clusters}
+    return choose(newcomer, Pool(told.pool, cast(Ring, ring), known, told.mean, told.blind, look.largest))
 
 
 def document(newcomer: Newcomer, wish: Wish, preference: Preference, looks: Iterable[Look]) -> dict[str, Any]:
@@ -55,6 +96,7 @@ def _look_as_json(look: Look) -> dict[str, Any]:
         "bound": decision.bound,
         "mean": decision.mean,
         "blind": decision.blind,
+        "size": look.size,
         "largest": look.largest,
         "weighed": [asdict(weighed) for weighed in decision.weighed],
         "refused": dict(decision.refused),
@@ -124,4 +166,4 @@ def _look_from_json(look: dict[str, Any]) -> Look:
         ring=look["ring"],
         engine=look["engine"],
     )
-    return Look(decision, tuple(ClusterFacts(**cluster) for cluster in look["clusters"]), look["largest"])
+    return Look(decision, tuple(ClusterFacts(**cluster) for cluster in look["clusters"]), look["size"], look["largest"])

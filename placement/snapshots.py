@@ -135,6 +135,7 @@ def _refresh_for_ever() -> None:
     while True:
         try:
             with connect.connect(connect.own_database()) as link:  # outside the pool: a listener holds its connection for good
+                link.execute("set application_name to 'acs placement'")  # for whoever looks at pg_stat_activity
                 link.execute(f"listen {CHANNEL}")
                 while True:
                     _swap(link)
