@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from placement import decisions, facts, ledger, snapshots, waiting
 from placement import external as outside
-from placement.decisions import Look
+from placement.decisions import Asked, Look
 from placement.engine import regions
 from placement.engine.choice import choose, choose_dedicated
 from placement.engine.facts import ANY, Newcomer, PoolKey
@@ -44,13 +44,14 @@ def settle(tenant: Tenant, *, wish: Wish, now: datetime) -> Binding:
     newcomer = newcomer_of(tenant)
     for earlier in waiting.ahead_of(tenant, newcomer, preference.regions, now=now, limit=SERVED_FIRST):
         serve(earlier.tenant, list(earlier.regions), now=now)
-    binding, looks = _place(tenant, newcomer, wish, preference, snapshot, now=now)
+    asked = Asked(newcomer, wish, preference)
+    binding, looks = _place(tenant, asked, snapshot, now=now)
     if binding is not None:
         return binding
     why = looks[-1].decision.reason if looks else "no region to look in"
     with transaction.atomic():
         Tenant.objects.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
-        decisions.store_refused(tenant, newcomer, wish, preference, looks, now=now)
+        decisions.store_refused(tenant, asked, looks, now=now)
         waiting.join(tenant, newcomer, preference.regions, why, now=now)
     log.error("no_cluster_available", tenant=tenant.account, regions=preference.regions, why=why)
     raise NoClusterAvailable(_("no active cluster has room for the tenant; it keeps its place in the queue"))
@@ -61,8 +62,8 @@ def serve(tenant: Tenant, order: list[str], *, now: datetime) -> Binding | None:
     if existing := Binding.objects.of(tenant).select_related("cluster").first():
         waiting.leave(tenant)
         return existing
-    preference = Preference(tuple(order), "it waited for room")
-    return _place(tenant, newcomer_of(tenant), Wish(), preference, snapshots.current(now=now), now=now)[0]
+    asked = Asked(newcomer_of(tenant), Wish(), Preference(tuple(order), "it waited for room"))
+    return _place(tenant, asked, snapshots.current(now=now), now=now)[0]
 
 
 def newcomer_of(tenant: Tenant) -> Newcomer:
@@ -103,16 +104,14 @@ def _key(tenant: Tenant, region: str) -> PoolKey:
     return PoolKey(region, tenant.plan.service_class, tenant.residency or ANY)
 
 
-def _place(
-    tenant: Tenant, newcomer: Newcomer, wish: Wish, preference: Preference, snapshot: Snapshot, *, now: datetime
-) -> tuple[Binding | None, list[Look]]:
+def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -> tuple[Binding | None, list[Look]]:
     """The first region with room for the tenant; and what was looked at on the way."""
     looks: list[Look] = []
-    for region in preference.regions:
+    for region in asked.preference.regions:
         for _attempt in range(TRIES):
-            look = _look(newcomer, region, snapshot, now=now)
+            look = _look(asked.newcomer, region, snapshot, now=now)
             for cluster_id in look.decision.ranked:
-                if binding := _bind_to(cluster_id, tenant, newcomer, wish, preference, [*looks, look], now=now):
+                if binding := _bind_to(cluster_id, tenant, asked, [*looks, look], now=now):
                     return binding, looks
             if not look.decision.ranked:
                 break
@@ -130,9 +129,7 @@ def _look(newcomer: Newcomer, region: str, snapshot: Snapshot, *, now: datetime)
     return Look.of_pool(choose(newcomer, pool), pool, newcomer.tenant_id)
 
 
-def _bind_to(
-    cluster_id: str, tenant: Tenant, newcomer: Newcomer, wish: Wish, preference: Preference, looks: list[Look], *, now: datetime
-) -> Binding | None:
+def _bind_to(cluster_id: str, tenant: Tenant, asked: Asked, looks: list[Look], *, now: datetime) -> Binding | None:
     """Bind to this cluster, or return None when it filled up meanwhile. Finds the binding that another request made first."""
     cluster = Cluster.objects.select_related("fleet").get(pk=cluster_id)
     own = cluster.fleet is not None and cluster.fleet.is_own
@@ -141,16 +138,16 @@ def _bind_to(
         Tenant.objects.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
         if existing := Binding.objects.of(tenant).select_related("cluster").first():
             return existing
-        if not ledger.promise(cluster, newcomer):
+        if not ledger.promise(cluster, asked.newcomer):
             return None
         binding = Binding.objects.create(
             tenant=tenant,
             cluster=cluster,
             headscale_user_id=_make_user(cluster_id, tenant.account) if user_id is None else user_id,
-            expected_load=newcomer.load,
+            expected_load=asked.newcomer.load,
             reason=looks[-1].decision.reason[:200],
         )
-        decisions.store_placed(tenant, cluster_id, newcomer, wish, preference, looks, now=now)
+        decisions.store_placed(tenant, cluster_id, asked, looks, now=now)
         waiting.leave(tenant)
     return binding
 

@@ -75,12 +75,21 @@ def again(newcomer: Newcomer, look: Look) -> Decision | None:
     return choose(newcomer, Pool(told.pool, cast(Ring, ring), known, told.mean, told.blind, look.largest))
 
 
-def document(newcomer: Newcomer, wish: Wish, preference: Preference, looks: Iterable[Look]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asked:
+    """What the engine was asked: for whom, what the device wished, and where to look in which order."""
+
+    newcomer: Newcomer
+    wish: Wish
+    preference: Preference
+
+
+def document(asked: Asked, looks: Iterable[Look]) -> dict[str, Any]:
     """All of it as JSON."""
     return {
-        "newcomer": asdict(newcomer),
-        "wish": {"want_region": wish.want_region, "latencies": dict(wish.latencies), "near": wish.near},
-        "regions": {"order": list(preference.regions), "why": preference.why},
+        "newcomer": asdict(asked.newcomer),
+        "wish": asdict(asked.wish),
+        "regions": {"order": list(asked.preference.regions), "why": asked.preference.why},
         "looks": [_look_as_json(look) for look in looks],
     }
 
@@ -105,42 +114,30 @@ def _look_as_json(look: Look) -> dict[str, Any]:
     }
 
 
-def store_placed(
-    tenant: Tenant, cluster_id: str, newcomer: Newcomer, wish: Wish, preference: Preference, looks: list[Look], *, now: datetime
-) -> Stored:
+def store_placed(tenant: Tenant, cluster_id: str, asked: Asked, looks: list[Look], *, now: datetime) -> Stored:
     """With the binding, in its transaction. The tenant's last refusal is history."""
-    Stored.objects.of(tenant).filter(outcome=Stored.Outcome.REFUSED).delete()
-    return _create(tenant, Stored.Outcome.PLACED, cluster_id, newcomer, wish, preference, looks, now)
+    return _store(tenant, cluster_id, asked, looks, now)
 
 
-def store_refused(tenant: Tenant, newcomer: Newcomer, wish: Wish, preference: Preference, looks: list[Look], *, now: datetime) -> Stored:
+def store_refused(tenant: Tenant, asked: Asked, looks: list[Look], *, now: datetime) -> Stored:
     """The last refusal takes the place of the one before: a device that asks every minute fills no table. Inside a transaction."""
+    return _store(tenant, None, asked, looks, now)
+
+
+def _store(tenant: Tenant, cluster_id: str | None, asked: Asked, looks: list[Look], now: datetime) -> Stored:
     Stored.objects.of(tenant).filter(outcome=Stored.Outcome.REFUSED).delete()
-    return _create(tenant, Stored.Outcome.REFUSED, None, newcomer, wish, preference, looks, now)
-
-
-def _create(
-    tenant: Tenant,
-    outcome: Stored.Outcome,
-    cluster_id: str | None,
-    newcomer: Newcomer,
-    wish: Wish,
-    preference: Preference,
-    looks: list[Look],
-    now: datetime,
-) -> Stored:
     last = looks[-1].decision if looks else None
     return Stored.objects.create(
         tenant=tenant,
         at=now,
-        outcome=outcome,
+        outcome=Stored.Outcome.PLACED if cluster_id else Stored.Outcome.REFUSED,
         cluster_id=cluster_id,
         pool=str(last.pool) if last else "",
-        load=newcomer.load,
+        load=asked.newcomer.load,
         reason=(last.reason if last else "no region to look in")[:300],
         engine=last.engine if last else "",
         ring=last.ring if last else "",
-        document=document(newcomer, wish, preference, looks),
+        document=document(asked, looks),
     )
 
 

@@ -12,7 +12,7 @@ from django.db.models import Q
 from placement import alerts, facts, waiting
 from placement.bindings import newcomer_of
 from placement.engine.choice import choose_dedicated
-from placement.models import Alert, Binding, Cluster, Waiting
+from placement.models import Alert, Cluster, Waiting
 from tenants.models import Plan, Tenant
 
 SHARED, DEDICATED = Cluster.Kind.SHARED, Cluster.Kind.DEDICATED
