@@ -121,9 +121,8 @@ class Pool:
         active = [cluster for cluster in known.values() if cluster.state == "active" and cluster.kind == kind]
         sampled = [cluster for cluster in active if cluster.age is not None]
         blind = 2 * sum(cluster.is_stale for cluster in sampled) > len(sampled)
-        mean = (
-            fsum(cluster.utilisation(blind=blind) for cluster in active) / len(active) if active else 0.0
-        )  # exact: in whatever order they come
+        used = fsum(cluster.utilisation(blind=blind) for cluster in active)  # exact: the same in whatever order they come
+        mean = used / len(active) if active else 0.0
         return cls(key, ring, known, mean, blind, max((cluster.capacity for cluster in active), default=0))
 
 
