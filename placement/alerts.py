@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
 import structlog
 from django.db import connection
-from psycopg.types.json import Jsonb
 
 from placement.models import Alert
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 # one statement: two processes that see the same trouble open one alert
 RAISE = """
-insert into placement_alert (kind, subject, opened_at, last_at, times, facts) values (%(kind)s, %(subject)s, %(now)s, %(now)s, 1, %(facts)s)
+insert into placement_alert (kind, subject, opened_at, last_at, times, facts) values (%(kind)s, %(subject)s, %(now)s, %(now)s, 1, %(facts)s::jsonb)
 on conflict (kind, subject) where closed_at is null
 do update set times = placement_alert.times + 1, last_at = excluded.last_at, facts = excluded.facts
 returning times
@@ -25,7 +25,7 @@ returning times
 def raise_(kind: Alert.Kind, subject: str, *, facts: dict[str, Any], now: datetime) -> None:
     """Something wants an operator. Said again, it is counted, and its facts are the latest."""
     with connection.cursor() as cursor:
-        cursor.execute(RAISE, {"kind": kind.value, "subject": subject, "now": now, "facts": Jsonb(facts)})
+        cursor.execute(RAISE, {"kind": kind.value, "subject": subject, "now": now, "facts": json.dumps(facts)})
         if cursor.fetchone()[0] == 1:
             log.error("alert_opened", kind=kind.value, subject=subject, **{f"about_{name}": fact for name, fact in facts.items()})
 

@@ -62,6 +62,7 @@ def take(cluster: Cluster, reading: LoadReading, *, sessions: int, at: datetime)
     Heat.objects.filter(pk=cluster.pk).update(
         at=at,
         failures=0,
+        promised=Cluster.objects.filter(pk=cluster.pk).values("committed"),
         cpu_seconds=warmth.cpu_seconds,
         peer_buckets=list(warmth.counts),
         cpu=warmth.cpu,
