@@ -65,7 +65,7 @@ def test_a_server_with_residents_and_live_clients_is_the_hotter_one_and_new_tena
         manage("cluster", "register", busy_id)
         calm_id, _server = stack.enter_context(serve_cluster(tmp_path / "calm", real=True))
         Cluster.objects.update(max_sessions=50)
-        service = stack.enter_context(run_web(tmp_path, workers=1))
+        service = stack.enter_context(run_web(tmp_path, workers=1, ACS_PLACEMENT_REFRESH_SECONDS="0.5"))
         resident = factories.customer(max_devices=50, plan_fields={"expected_devices": LIVE})
         Cluster.objects.filter(pk=calm_id).update(state="cordoned")
         sampled(busy_id, calm_id)
@@ -87,6 +87,7 @@ def test_a_server_with_residents_and_live_clients_is_the_hotter_one_and_new_tena
         assert busy.peer_seconds > calm.peer_seconds
         assert busy.memory > calm.memory
         assert busy.measured > calm.measured + 0.1
+        time.sleep(1)  # until the web process has heard of the samples
         newcomers = [factories.customer(plan_fields={"expected_devices": 1}) for _ in range(8)]
         assert [service.bootstrap(newcomer.secret).status for newcomer in newcomers] == [200] * 8
     bound = Binding.objects.across_tenants().filter(tenant__in=[newcomer.tenant for newcomer in newcomers])
