@@ -63,7 +63,19 @@ def test_a_capacity_below_what_is_promised_is_set_and_said(fleet_cluster, run):
 
 
 def test_an_empty_cluster_becomes_whatever_is_wished(fleet_cluster, run):
-    run("cluster", "set", fleet_cluster.cluster_id, "--region", "us", "--service-class", "premium", "--residency", "us", "--kind", "dedicated")
+    run(
+        "cluster",
+        "set",
+        fleet_cluster.cluster_id,
+        "--region",
+        "us",
+        "--service-class",
+        "premium",
+        "--residency",
+        "us",
+        "--kind",
+        "dedicated",
+    )
     row = fleet_cluster.row
     assert (row.region, row.service_class, row.residency, row.kind, row.reserved_for) == ("us", "premium", "us", "dedicated", None)
     assert "residency: us -> none" in run("cluster", "set", fleet_cluster.cluster_id, "--residency", "")
