@@ -55,7 +55,7 @@ class Walked:
 
 def pools_page(request: HttpRequest) -> HttpResponse:
     """`?pool=REGION/CLASS/RESIDENCY`: that pool alone, with more of its clusters."""
-    if not request.user.has_perm("placement.view_cluster"):  # type: ignore[union-attr]
+    if not request.user.has_perm("placement.view_cluster"):
         raise PermissionDenied
     standing, chosen = pools.look(now=timezone.now()), request.GET.get("pool", "")
     shown = [view for view in standing.pools if str(view.key) == chosen] if chosen else standing.pools[:PICTURED]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from placement.admin.base import ClusterFilter, PlacementAdmin, cluster
-from placement.models import LoadSample, OutboxEvent, PollRun, Watch
+from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, measured
+from placement.models import Heat, LoadSample, OutboxEvent, PollRun, Watch
 from tenants import columns
 
 
@@ -64,6 +64,50 @@ class LoadSampleAdmin(PlacementAdmin):
     @admin.display(description=_("peer calculation p95"), ordering="peer_calculation_p95")
     def p95(self, sample: LoadSample) -> str:
         return columns.NOTHING if sample.peer_calculation_p95 is None else f"{sample.peer_calculation_p95 * 1000:.1f} ms"
+
+
+@admin.register(Heat)
+class HeatAdmin(PlacementAdmin):
+    list_display = (
+        cluster,
+        "used",
+        "cpu_cores",
+        "sessions",
+        "backlog",
+        "calculation",
+        "resident",
+        columns.at("at", _("last sample")),
+        "failures",
+    )
+    list_display_links = ("used",)
+    list_filter = ("breaker_open",)
+    search_fields = ("cluster__cluster_id",)
+    list_select_related = ("cluster",)
+    ordering = ("cluster",)
+    fields = (
+        *(cluster, "used", "cpu_cores", "sessions", "backlog", "calculation", "resident", "at", "attempted_at", "failures"),
+        *("breaker_open", "cool_since", "hot_since"),
+    )
+
+    @admin.display(description=_("measured utilisation"), ordering="measured")
+    def used(self, row: Heat) -> str:
+        return measured(row)
+
+    @admin.display(description=_("CPU"), ordering="cpu")
+    def cpu_cores(self, row: Heat) -> str:
+        return f"{row.cpu:.2f} / {row.cluster.cores:g}"
+
+    @admin.display(description=_("netmap backlog"), ordering="queue")
+    def backlog(self, row: Heat) -> str:
+        return f"{row.queue:.1f} / {row.cluster.max_queue}"
+
+    @admin.display(description=_("peer calculation p95"), ordering="peer_seconds")
+    def calculation(self, row: Heat) -> str:
+        return f"{row.peer_seconds * 1000:.0f} ms"
+
+    @admin.display(description=_("resident memory"), ordering="memory")
+    def resident(self, row: Heat) -> str:
+        return f"{row.memory / 2**20:.1f} MiB"
 
 
 @admin.register(OutboxEvent)
