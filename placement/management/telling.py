@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,8 @@ from django.forms import model_to_dict
 
 from placement import explaining
 from placement.explaining import PoolAsked, percent
-from placement.models import Alert, Binding, Cluster, Decision, Nearness, Region, Waiting
+from placement.models import Alert, Binding, Decision, Waiting
+from placement.nearness import Place
 from placement.pools import PoolView, Standing
 from tenants.models import Tenant
 
@@ -146,16 +146,6 @@ def alerts(found: Iterable[Alert]) -> Iterator[str]:
 # ---- regions ---------------------------------------------------------------------------------------------------------
 
 
-def regions() -> Iterator[str]:
-    """Those that clusters name and those that operators described, with what is near each."""
-    described = {region.pk: region for region in Region.objects.all()}
-    near: dict[str, list[str]] = {}
-    for row in Nearness.objects.all():
-        near.setdefault(row.region, []).append(row.network or row.country)
-    counted = Counter(Cluster.objects.values_list("region", flat=True))
-    rows = []
-    for name in sorted({*described, *counted, *near}):
-        region = described.get(name)
-        neighbours = ", ".join(region.neighbours) if region else ""
-        rows.append((name, region.title if region else "", counted[name], neighbours or "-", ", ".join(near.get(name, [])) or "-"))
+def regions(found: Iterable[Place]) -> Iterator[str]:
+    rows = [(place.name, place.title, place.clusters, ", ".join(place.neighbours) or "-", ", ".join(place.near) or "-") for place in found]
     yield from table(("region", "title", "clusters", "neighbours", "near it"), rows) if rows else ["no region yet"]

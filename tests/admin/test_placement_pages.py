@@ -7,8 +7,7 @@ from django.utils import timezone
 
 from placement import bindings
 from placement.engine.regions import Wish
-from placement.errors import NoClusterAvailable
-from placement.models import Decision, Heat
+from placement.models import Decision
 from tests import factories
 
 pytestmark = pytest.mark.django_db

@@ -80,7 +80,7 @@ class Command(VerbCommand):
         self.stdout.write(f"nothing is known of {place}")
 
     def do_regions(self, **_: Any) -> None:
-        self._tell(telling.regions())
+        self._tell(telling.regions(nearness.everywhere()))
 
     def do_ledger(self, **_: Any) -> None:
         accounts = ledger.check()
