@@ -94,15 +94,17 @@ class Plans(EngineView):
 
     ordering = ("-made_at", "id")
 
-    @extend_schema(operation_id="placement_plans_list", responses=answers({200: shapes.PlanShape(many=True)}, 400, 401, 403, 404))
+    @extend_schema(operation_id="placement_plans_list", responses=answers({200: shapes.MovePlanShape(many=True)}, 400, 401, 403, 404))
     def get(self, request: Request) -> Response:  # noqa: ARG002
-        return self.page(MovePlan.objects.defer("document"), shapes.PlanShape)
+        return self.page(MovePlan.objects.defer("document"), shapes.MovePlanShape)
 
     @extend_schema(
-        operation_id="placement_plans_make", request=shapes.NewPlan, responses=answers({201: shapes.WholePlanShape}, 400, 401, 403, 404)
+        operation_id="placement_plans_make",
+        request=shapes.NewMovePlan,
+        responses=answers({201: shapes.WholeMovePlanShape}, 400, 401, 403, 404),
     )
     def post(self, request: Request) -> Response:  # noqa: ARG002
-        wish = self.body(shapes.NewPlan)
+        wish = self.body(shapes.NewMovePlan)
         if wish["kind"] == MovePlan.Kind.DRAIN:
             made = moveplans.make_drain(wish["cluster_ids"], **self.acted)
         else:
@@ -110,7 +112,7 @@ class Plans(EngineView):
             if key is None:
                 raise MalformedRequest({"pool": "REGION, REGION/CLASS or REGION/CLASS/RESIDENCY"})
             made = moveplans.make_rebalance(key, at_once=wish["at_once"], **self.acted)
-        return Response(shapes.WholePlanShape(made).data, status=201)
+        return Response(shapes.WholeMovePlanShape(made).data, status=201)
 
 
 class OnePlan(EngineView):
@@ -118,18 +120,18 @@ class OnePlan(EngineView):
 
     verbs = {"approved": moveplans.approve, "discarded": moveplans.discard}
 
-    @extend_schema(operation_id="placement_plans_read", responses=answers({200: shapes.WholePlanShape}, 401, 403, 404))
+    @extend_schema(operation_id="placement_plans_read", responses=answers({200: shapes.WholeMovePlanShape}, 401, 403, 404))
     def get(self, request: Request, plan_id: UUID) -> Response:  # noqa: ARG002
-        return Response(shapes.WholePlanShape(self.one(MovePlan.objects.all(), pk=plan_id)).data)
+        return Response(shapes.WholeMovePlanShape(self.one(MovePlan.objects.all(), pk=plan_id)).data)
 
     @extend_schema(
         operation_id="placement_plans_review",
-        request=shapes.ReviewedPlan,
-        responses=answers({200: shapes.WholePlanShape}, 400, 401, 403, 404, 409),
+        request=shapes.ReviewedMovePlan,
+        responses=answers({200: shapes.WholeMovePlanShape}, 400, 401, 403, 404, 409),
     )
     def patch(self, request: Request, plan_id: UUID) -> Response:  # noqa: ARG002
-        plan, state = self.one(MovePlan.objects.all(), pk=plan_id), self.body(shapes.ReviewedPlan)["state"]
-        return Response(shapes.WholePlanShape(self.verbs[state](plan, **self.acted)).data)
+        plan, state = self.one(MovePlan.objects.all(), pk=plan_id), self.body(shapes.ReviewedMovePlan)["state"]
+        return Response(shapes.WholeMovePlanShape(self.verbs[state](plan, **self.acted)).data)
 
 
 class Simulations(EngineView):

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import _example as example
+from acs.api.shapes import example
 from placement import explaining
 from placement.models import Alert, Decision, MovePlan, Waiting
 
@@ -119,23 +119,23 @@ class RegionsShape(Shape):
     regions = RegionShape(many=True)
 
 
-class PlanShape(serializers.ModelSerializer[MovePlan]):
+class MovePlanShape(serializers.ModelSerializer[MovePlan]):
     class Meta:
         model = MovePlan
         fields = ["id", "kind", "subject", "state", "moves", "made_at", "made_by", "reviewed_at", "reviewed_by"]
         read_only_fields = fields
 
 
-class WholePlanShape(PlanShape):
+class WholeMovePlanShape(MovePlanShape):
     document = serializers.JSONField(help_text="Every move, who cannot go and why, and how the pool stands before and after.")
 
-    class Meta(PlanShape.Meta):
-        fields = [*PlanShape.Meta.fields, "document"]
+    class Meta(MovePlanShape.Meta):
+        fields = [*MovePlanShape.Meta.fields, "document"]
         read_only_fields = fields
 
 
 @example({"kind": "drain", "cluster_ids": ["eu1"]})
-class NewPlan(Fields):
+class NewMovePlan(Fields):
     kind = serializers.ChoiceField(choices=MovePlan.Kind.choices)
     pool = serializers.CharField(
         required=False, default="", max_length=100, allow_blank=True, help_text="Of a rebalance: REGION/CLASS/RESIDENCY."
@@ -147,7 +147,7 @@ class NewPlan(Fields):
 
 
 @example({"state": "approved"})
-class ReviewedPlan(Fields):
+class ReviewedMovePlan(Fields):
     state = serializers.ChoiceField(choices=["approved", "discarded"])
 
 
