@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from benchmarks import shards
+from benchmarks import caps, rebalance, shards
 from benchmarks.report import Report, arguments
 from benchmarks.shards import Fleet, LeastLoaded, Shard, Tenant, plain_hashing, the_engine
 from placement.engine.choice import choose, reach
@@ -192,14 +192,24 @@ def nearest(values: list[float], quantile: float) -> float:
     return sorted(values)[int(len(values) * quantile)]
 
 
+def plans(report: Report, quick: bool) -> None:
+    rebalance.rows(report, [rebalance.HUNDRED] if quick else [rebalance.HUNDRED, rebalance.TEN_THOUSAND])
+
+
+def processes_at_once(report: Report, quick: bool) -> None:
+    """Needs a PostgreSQL and eight processes, which take longer to start than --quick has: `make bench NAME=caps` is this row alone."""
+    if not quick:
+        caps.caps(report, quick)
+
+
 ROWS: list[Callable[[Report, bool], None]] = [
     balance_of_hundred,
     balance_of_ten_thousand,
-    # placements over a hard cap, 8 concurrent processes: against PostgreSQL
     a_new_cluster,
     decisions,
     rings,
-    # rebalance plans
+    plans,
+    processes_at_once,
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -12,6 +12,8 @@ from django.db import connection
 from placement.models import Alert
 
 log = structlog.get_logger(__name__)
+
+OFTEN = timedelta(seconds=1)
 
 # one statement: two processes that see the same trouble open one alert
 RAISE = """
@@ -23,7 +25,12 @@ returning times
 
 
 def raise_(kind: Alert.Kind, subject: str, *, facts: dict[str, Any], now: datetime) -> None:
-    """Something wants an operator. Said again, it is counted, and its facts are the latest."""
+    """Something wants an operator. Said again, it is counted, at most once a second, and its facts are the latest.
+
+    Once a second, for in a storm everybody has the same to say, and would wait for the others to have said it.
+    """
+    if Alert.objects.filter(kind=kind, subject=subject, closed_at=None, last_at__gt=now - OFTEN).exists():
+        return
     with connection.cursor() as cursor:
         cursor.execute(RAISE, {"kind": kind.value, "subject": subject, "now": now, "facts": json.dumps(facts)})
         if cursor.fetchone()[0] == 1:
