@@ -22,6 +22,7 @@ LONG = {
     "placement/grants.py:promise": (45, "one SQL statement"),
 }
 PURE = (
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "placement" / "engine").glob("*.py")),
     "placement/choice.py",
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
