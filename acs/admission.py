@@ -8,6 +8,7 @@ server asked after it; what it did not answer, the sweeper settles.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +17,8 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from acs import tasks, throttle, wiring
-from placement import bindings, external, grants, settling, slots, standing
+from placement import bindings, external, grants, nearness, settling, slots, standing
+from placement.engine.regions import Wish
 from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
 from placement.grants import Asked, Promised, SlotVanished
 from placement.headscale import keys
@@ -39,6 +41,8 @@ class BootstrapRequest:
     account: str
     plan: str
     want_region: str
+    latencies: Mapping[str, float]
+    country: str
     registration_id: str | None
     hostname: str
     os: str
@@ -166,7 +170,8 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
         throttle.spend_bad_credential(request.address)
         raise BadCredential
     _refuse_suspended(key.tenant.state)
-    bindings.settle(key.tenant, want_region=request.want_region)
+    near = nearness.near(request.address, request.country) if not request.want_region else ""
+    bindings.settle(key.tenant, wish=Wish(request.want_region, request.latencies, near), now=now)
     if settings.GATEWAY_SOCKETS:
         wiring.enqueue(tasks.publish_route, str(key.tenant.pk))
 

@@ -8,6 +8,13 @@ from typing import Any
 from prometheus_client import multiprocess
 
 
+def post_worker_init(worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """After the fork, and after the application was loaded: what this worker knows of the fleet is kept current from here on."""
+    from placement import snapshots
+
+    snapshots.start()
+
+
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
     """A worker that ended keeps its counts, and its gauges go."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

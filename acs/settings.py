@@ -76,6 +76,9 @@ ANONYMOUS_LIMIT = env.str("ACS_ANONYMOUS_LIMIT", default="30/minute")
 CREDENTIAL_LIMIT = env.str("ACS_CREDENTIAL_LIMIT", default="1000/second")
 BAD_CREDENTIAL_LIMIT = env.str("ACS_BAD_CREDENTIAL_LIMIT", default="60/minute")
 METRICS_TOKEN = env.str("ACS_METRICS_TOKEN", default="")  # the bearer token of /metrics; without one it answers loopback only
+COUNTRY_HEADER = env.str(
+    "ACS_COUNTRY_HEADER", default=""
+)  # set by a proxy of ours, which strips it from callers; empty: nobody knows countries
 MAX_BODY_BYTES = 16 * 1024
 
 # ---- names and gateway -----------------------------------------------------------------------------------------------
@@ -89,6 +92,9 @@ if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
 READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be
+PLACEMENT_REFRESH_SECONDS = env.float("ACS_PLACEMENT_REFRESH_SECONDS", default=5.0)  # how old a web process's view of the fleet may grow
+LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of each cluster is sampled
+LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
 DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations
 

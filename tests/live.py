@@ -71,6 +71,7 @@ def run_web(
     log = folder / f"web-{port}.log"
     command = [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     command += ["--worker-class", "gthread", "--threads", str(threads), "--no-control-socket", "--graceful-timeout", "2"]
+    command += ["--config", "python:acs.gunicorn"]
     with run(command, log, role="web", **{"ACS_WEB_THREADS": str(threads), **environment}) as process:
         service = LiveService(f"http://127.0.0.1:{port}", process, log)
         wait_for(lambda: service.bootstrap(None, account="nobody-at-all").status, "the web server answers", log=log)
@@ -120,3 +121,17 @@ def race(count: int, act: Callable[[int], Any]) -> list[Any]:
     """All at once, each in a thread of its own."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(act, range(count)))
+
+
+def race_here(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """The same for what uses this process's own database: every thread gives its connection back."""
+    from django.db import connection
+
+    def closing(number: int) -> Any:
+        try:
+            return act(number)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(min(count, 8)) as pool:
+        return list(pool.map(closing, range(count)))

@@ -32,6 +32,9 @@ SHAPES: dict[str, tuple[re.Pattern[str], str]] = {
     "os": (re.compile(r"[\x20-\x7e]{1,40}\Z"), "up to 40 printable characters"),
 }
 
+MOST_LATENCIES, LONGEST_LATENCY = 64, 60_000  # regions; milliseconds
+COUNTRY = re.compile(r"[A-Z]{2}\Z")
+
 DIRECTED = {
     "cluster_id": "eu1",
     "headscale_url": "https://acme-inc.net.example.com",
@@ -75,6 +78,9 @@ class BootstrapView(APIView):
                 {"registration_id": "till-7.store-12", "hostname": "till-7", "os": "linux"},
                 request_only=True,
             ),
+            OpenApiExample(
+                "The first device of a tenant, with what it measured", {"latencies": {"eu": 21.5, "us": 104}}, request_only=True
+            ),
             OpenApiExample("A person's device, without a credential", {"account": "acme-inc"}, request_only=True),
             OpenApiExample("Admitted", ADMITTED, response_only=True, status_codes=["200"]),
             OpenApiExample("Where to sign in", DIRECTED, response_only=True, status_codes=["200"]),
@@ -91,13 +97,16 @@ class BootstrapView(APIView):
 def read(request: HttpRequest) -> BootstrapRequest:
     """Raises: MalformedRequest naming each field that is wrong, BadCredential for an Authorization header of another kind."""
     fields = read_json(request)
-    wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES}
+    wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES and name != "latencies"}
     for name, (shape, meaning) in SHAPES.items():
         value = fields.get(name)
         if value is not None and not isinstance(value, str):
             wrong[name] = "must be a text"
         elif value is not None and not shape.match(value):
             wrong[name] = f"must be {meaning}"
+    latencies = {} if fields.get("latencies") is None else fields["latencies"]
+    if reason := _wrong_latencies(latencies):
+        wrong["latencies"] = reason
     idempotency_key = request.headers.get("Idempotency-Key")
     if idempotency_key is not None and not IDEMPOTENCY_KEY.match(idempotency_key):
         wrong["Idempotency-Key"] = "1 to 128 printable ASCII characters without spaces"
@@ -110,13 +119,35 @@ def read(request: HttpRequest) -> BootstrapRequest:
         account=told.get("account", ""),
         plan=told.get("plan", ""),
         want_region=told.get("want_region", ""),
+        latencies=latencies,
+        country=_country(request),
         registration_id=registration_id.lower() if registration_id else None,
         hostname=told.get("hostname", ""),
         os=told.get("os", ""),
         idempotency_key=idempotency_key,
-        digest=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest(),
+        digest=hashlib.sha256(json.dumps(told | ({"latencies": latencies} if latencies else {}), sort_keys=True).encode()).digest(),
         address=address_of(request),
     )
+
+
+def _wrong_latencies(told: Any) -> str:
+    """What is wrong with them, or nothing."""
+    if not isinstance(told, dict):
+        return "must be an object of milliseconds by region"
+    if len(told) > MOST_LATENCIES:
+        return f"at most {MOST_LATENCIES} regions"
+    for region, ms in told.items():
+        if not SHAPES["want_region"][0].match(region):
+            return "must name regions"
+        if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms <= LONGEST_LATENCY:
+            return f"must be milliseconds from 0 to {LONGEST_LATENCY}"
+    return ""
+
+
+def _country(request: HttpRequest) -> str:
+    """Where a proxy of ours says that the caller is; two capital letters, or nothing."""
+    told = request.headers.get(settings.COUNTRY_HEADER, "") if settings.COUNTRY_HEADER else ""
+    return told if COUNTRY.match(told) else ""
 
 
 def _secret(request: HttpRequest) -> str | None:

@@ -14,6 +14,11 @@ class BootstrapRequest(serializers.Serializer[Any]):
     account = serializers.CharField(required=False, max_length=63, help_text="The tenant. Optional where a credential implies it.")
     plan = serializers.CharField(required=False, max_length=40, help_text="Read and ignored: a tenant's plan is its operator's to change.")
     want_region = serializers.CharField(required=False, max_length=32, help_text="Guides the tenant's first placement only.")
+    latencies = serializers.DictField(
+        child=serializers.FloatField(min_value=0, max_value=60000),
+        required=False,
+        help_text="Milliseconds by region, as the device measured them: without want_region the nearest one takes a tenant's first placement.",
+    )
     registration_id = serializers.CharField(
         required=False, max_length=128, help_text="The device's stable name for itself: one slot of the quota however often it asks."
     )

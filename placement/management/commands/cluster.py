@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Count
 from django.utils import timezone
 
 from placement import clusters, registration
@@ -81,7 +80,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{cluster_id} is {done.cluster.state}: headscale {done.version}, policy {done.policy}")
 
     def _list(self, **_options: Any) -> None:
-        rows = Cluster.objects.annotate(tenants=Count("bindings")).order_by("cluster_id")
+        rows = Cluster.objects.order_by("cluster_id")
         for cluster in rows:
             fleet = f"fleet {cluster.fleet_id}" if cluster.fleet_id else "external"
             room = f"{cluster.committed}/{cluster.capacity} devices promised"
