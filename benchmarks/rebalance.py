@@ -1,6 +1,6 @@
 """Plans of moves for a full pool: how much they move beyond what any plan must, how even the pool is afterwards, and how long planning takes.
 
-Simulated tenants of 1 to 200 devices (Pareto, exponent 1.3, seeded) on clusters that are within five percent of each other; then clusters are added,
+Simulated tenants of 1 to 20 devices (Pareto, exponent 1.3, seeded) on clusters that are within five percent of each other; then clusters are added,
 one is drained, or five grow hot. Next to each: evening out by number of tenants, as Citus does by default.
 """
 
@@ -18,13 +18,14 @@ from placement.engine.rebalance import plan_drain, plan_rebalance
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 AT_ONCE = Limits(at_once=True)
+LARGEST = 20  # devices: below five percent of the smallest cluster here; larger tenants live on larger clusters
 Pool = tuple[list[ClusterFacts], list[Lodger]]
 
 
 def settled(tenants: int, clusters: int, *, seed: int = 1) -> Pool:
-    """Each tenant to the coolest of two, in no particular order: about as even as the engine leaves a pool."""
+    """Each tenant to the coolest of four, in no particular order: about as even as the engine leaves a pool."""
     rng = random.Random(seed)
-    sizes = [min(200, int(rng.paretovariate(1.3))) for _ in range(tenants)]
+    sizes = [min(LARGEST, int(rng.paretovariate(1.3))) for _ in range(tenants)]
     load, homes = [0] * clusters, []
     for size in sizes:
         home = min(rng.sample(range(clusters), 4), key=load.__getitem__)
@@ -33,6 +34,12 @@ def settled(tenants: int, clusters: int, *, seed: int = 1) -> Pool:
     capacity = int(sum(sizes) / clusters / 0.6)
     lodgers = [Lodger(f"{number:08x}", f"c{home}", size) for number, (home, size) in enumerate(zip(homes, sizes, strict=True))]
     return facts(load, capacity), lodgers
+
+
+def evened_out(pool: Pool) -> Pool:
+    """As a pool looks some time after its last rebalance."""
+    clusters, lodgers = carried_out(plan_rebalance(*pool, now=NOW, limits=AT_ONCE), *pool, at=NOW)
+    return clusters, [lodger._replace(moved_at=None) for lodger in lodgers]
 
 
 def facts(load: list[int], capacity: int) -> list[ClusterFacts]:
@@ -90,7 +97,7 @@ def main() -> None:
     worlds = [("10^5 x 100", 10**5, 100, 1.0)]
     worlds += [("2*10^5 x 2000", 2 * 10**5, 2000, 1.0)] if given.quick else [("10^6 x 10^4", 10**6, 10**4, 5.0)]
     for name, tenants, clusters, seconds in worlds:
-        pool = settled(tenants, clusters)
+        pool = evened_out(settled(tenants, clusters))
         for scenario in (adding, draining, five_hot):
             changed, planner = scenario(pool)
             begun = time.perf_counter()

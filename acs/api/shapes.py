@@ -50,6 +50,7 @@ class TenantShape(serializers.ModelSerializer[Tenant]):
             "account",
             "title",
             "plan",
+            "residency",
             "state",
             "created_at",
             "suspended_at",
@@ -66,12 +67,18 @@ class NewTenant(Fields):
     account = serializers.CharField(max_length=63)
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all())
     title = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
+    residency = serializers.CharField(
+        max_length=32, required=False, default="", allow_blank=True, help_text="The jurisdiction its data must stay in. Empty: anywhere."
+    )
 
 
 @_example({"plan": "team"})
 class ChangedTenant(Fields):
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all(), required=False)
     title = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    residency = serializers.CharField(
+        max_length=32, required=False, allow_blank=True, help_text="Refused while the tenant lives on a cluster that does not keep it."
+    )
 
 
 @_example({"reason": "invoice 2026-0042 is overdue"})
@@ -82,7 +89,7 @@ class Reason(Fields):
 class PlanShape(serializers.ModelSerializer[Plan]):
     class Meta:
         model = Plan
-        fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "strategy"]
+        fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "service_class", "strategy"]
         read_only_fields = fields
 
 
@@ -224,8 +231,19 @@ class ClusterShape(serializers.ModelSerializer[Cluster]):
     class Meta:
         model = Cluster
         fields = [
-            *["cluster_id", "fleet", "state", "region", "kind", "client_url", "capacity", "committed", "prefix_v4", "prefix_v6", "version"],
-            *["noise_public_key", "registered_at", "complete_at", "derp_map"],
+            *["cluster_id", "fleet", "state", "region", "service_class", "residency", "kind", "client_url", "capacity", "committed"],
+            *[
+                "tenants",
+                "max_tenants",
+                "max_sessions",
+                "prefix_v4",
+                "prefix_v6",
+                "version",
+                "noise_public_key",
+                "registered_at",
+                "complete_at",
+                "derp_map",
+            ],
         ]
         read_only_fields = fields
 
