@@ -15,7 +15,7 @@ BUSY_CPU = 0.70  # of its cores: a server that uses more has no reserve for a st
 RISE, FALL = 10.0, 120.0  # seconds in which an average covers 63 % of the way to a higher, or a lower, value
 OPENS_AT, OPENS_AFTER = 1.0, 2  # measured utilisation, samples in a row
 CLOSES_AT, CLOSES_AFTER = 0.8, timedelta(minutes=5)
-TOO_SOON = timedelta(seconds=1)  # after the last reading
+TOO_SOON = timedelta(seconds=0.5)  # after the last reading
 CEILING = 10.0  # times its limit is the most that enters an average: a counter that jumped is forgotten in minutes, not in hours
 
 Buckets = tuple[tuple[float, float], ...]  # (upper bound in seconds, how many up to it), ascending, the last bound infinite
