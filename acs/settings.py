@@ -228,6 +228,10 @@ SPECTACULAR_SETTINGS = {
         "TenantState": "tenants.models.Tenant.State",
         "ClusterState": "placement.models.Cluster.State",
         "GrantState": "placement.models.Grant.State",
+        "MovePlanState": "placement.models.MovePlan.State",
+        "MovePlanKind": "placement.models.MovePlan.Kind",
+        "AlertKind": "placement.models.Alert.Kind",
+        "ClusterKind": "placement.models.Cluster.Kind",
     },
 }
 

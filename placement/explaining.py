@@ -27,6 +27,12 @@ RULES: Mapping[str, object] = {  # what each rule of placement/engine/eligibilit
     "breaker_is_closed": gettext_lazy("its breaker is open: it was overloaded"),
     "was_heard_from": gettext_lazy("its load has been unknown for too long"),
 }
+STAYS: Mapping[str, object] = {  # why a tenant cannot leave a cluster that is being emptied (placement/engine/rebalance.py)
+    "no_cluster_is_open": gettext_lazy("no other cluster of the pool may take tenants"),
+    "would_be_too_hot": gettext_lazy("every other cluster would be too hot with it"),
+    "lives_there": gettext_lazy("it lives on the only cluster that may take it"),
+    "most_moves": gettext_lazy("the plan has as many moves as it may have"),
+}
 WHYS = (  # of the order of regions, as placement/engine/regions.py and placement/bindings.py write them
     gettext_noop("the device wished it"),
     gettext_noop("near the device's network"),
@@ -102,7 +108,7 @@ def explain(stored: Decision) -> Explanation:
 
 
 def rule_in_words(rule: str) -> str:
-    return str(RULES.get(rule, rule))
+    return str(RULES.get(rule) or STAYS.get(rule, rule))
 
 
 def why_regions(stored: Decision) -> str:

@@ -16,9 +16,9 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from acs import admission, metrics
-from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
 from acs.api.bodies import read_json
+from acs.door import Admission, BootstrapRequest
 from tenants.errors import BadCredential, MalformedRequest
 
 REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")

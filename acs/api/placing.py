@@ -13,8 +13,11 @@ from acs.api import placing_shapes as shapes
 from acs.api.documents import answers
 from acs.api.pages import CursorPages
 from acs.api.scoped import View
-from placement import explaining, nearness, pools
-from placement.models import Alert, Decision
+from placement import experiments, explaining, moveplans, nearness, pools
+from placement.models import Alert, Decision, MovePlan
+from tenants.errors import MalformedRequest
+
+MOST_TENANTS = 20_000  # on paper, in one request
 
 
 class EngineView(View):
@@ -84,6 +87,62 @@ class Alerts(EngineView):
         if "open" in asked:
             alerts = alerts.filter(closed_at__isnull=asked.pop("open"))
         return self.page(alerts.filter(**asked), shapes.AlertShape)
+
+
+class Plans(EngineView):
+    """Plans of moves, the latest first; making one moves nobody."""
+
+    ordering = ("-made_at", "id")
+
+    @extend_schema(operation_id="placement_plans_list", responses=answers({200: shapes.MovePlanShape(many=True)}, 400, 401, 403, 404))
+    def get(self, request: Request) -> Response:  # noqa: ARG002
+        return self.page(MovePlan.objects.defer("document"), shapes.MovePlanShape)
+
+    @extend_schema(
+        operation_id="placement_plans_make",
+        request=shapes.NewMovePlan,
+        responses=answers({201: shapes.WholeMovePlanShape}, 400, 401, 403, 404),
+    )
+    def post(self, request: Request) -> Response:  # noqa: ARG002
+        wish = self.body(shapes.NewMovePlan)
+        if wish["kind"] == MovePlan.Kind.DRAIN:
+            made = moveplans.make_drain(wish["cluster_ids"], **self.acted)
+        else:
+            key = pools.key_of(wish["pool"])
+            if key is None:
+                raise MalformedRequest({"pool": "REGION, REGION/CLASS or REGION/CLASS/RESIDENCY"})
+            made = moveplans.make_rebalance(key, at_once=wish["at_once"], **self.acted)
+        return Response(shapes.WholeMovePlanShape(made).data, status=201)
+
+
+class OnePlan(EngineView):
+    """One plan with its document; reviewing it is approving or discarding it."""
+
+    verbs = {"approved": moveplans.approve, "discarded": moveplans.discard}
+
+    @extend_schema(operation_id="placement_plans_read", responses=answers({200: shapes.WholeMovePlanShape}, 401, 403, 404))
+    def get(self, request: Request, plan_id: UUID) -> Response:  # noqa: ARG002
+        return Response(shapes.WholeMovePlanShape(self.one(MovePlan.objects.all(), pk=plan_id)).data)
+
+    @extend_schema(
+        operation_id="placement_plans_review",
+        request=shapes.ReviewedMovePlan,
+        responses=answers({200: shapes.WholeMovePlanShape}, 400, 401, 403, 404, 409),
+    )
+    def patch(self, request: Request, plan_id: UUID) -> Response:  # noqa: ARG002
+        plan, state = self.one(MovePlan.objects.all(), pk=plan_id), self.body(shapes.ReviewedMovePlan)["state"]
+        return Response(shapes.WholeMovePlanShape(self.verbs[state](plan, **self.acted)).data)
+
+
+class Simulations(EngineView):
+    """What would be if the fleet were another one. Nothing is written."""
+
+    @extend_schema(
+        operation_id="placement_simulate", request=shapes.Experiment, responses=answers({200: shapes.OutcomeShape}, 400, 401, 403, 404)
+    )
+    def post(self, request: Request) -> Response:  # noqa: ARG002
+        changes = [(change["verb"], change["words"]) for change in self.body(shapes.Experiment)["changes"]]
+        return Response(shapes.OutcomeShape(experiments.run(changes, now=timezone.now(), most_tenants=MOST_TENANTS)).data)
 
 
 class Regions(EngineView):

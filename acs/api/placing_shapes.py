@@ -7,8 +7,9 @@ from typing import Any
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
+from acs.api.shapes import example
 from placement import explaining
-from placement.models import Alert, Decision, Waiting
+from placement.models import Alert, Decision, MovePlan, Waiting
 
 Shape = serializers.Serializer[Any]
 
@@ -116,3 +117,58 @@ class RegionShape(Shape):
 
 class RegionsShape(Shape):
     regions = RegionShape(many=True)
+
+
+class MovePlanShape(serializers.ModelSerializer[MovePlan]):
+    class Meta:
+        model = MovePlan
+        fields = ["id", "kind", "subject", "state", "moves", "made_at", "made_by", "reviewed_at", "reviewed_by"]
+        read_only_fields = fields
+
+
+class WholeMovePlanShape(MovePlanShape):
+    document = serializers.JSONField(help_text="Every move, who cannot go and why, and how the pool stands before and after.")
+
+    class Meta(MovePlanShape.Meta):
+        fields = [*MovePlanShape.Meta.fields, "document"]
+        read_only_fields = fields
+
+
+@example({"kind": "drain", "cluster_ids": ["eu1"]})
+class NewMovePlan(Fields):
+    kind = serializers.ChoiceField(choices=MovePlan.Kind.choices)
+    pool = serializers.CharField(
+        required=False, default="", max_length=100, allow_blank=True, help_text="Of a rebalance: REGION/CLASS/RESIDENCY."
+    )
+    cluster_ids = serializers.ListField(
+        child=serializers.CharField(max_length=32), required=False, default=list, max_length=100, help_text="Of a drain."
+    )
+    at_once = serializers.BooleanField(required=False, default=False, help_text="Of a rebalance: as after clusters were added.")
+
+
+@example({"state": "approved"})
+class ReviewedMovePlan(Fields):
+    state = serializers.ChoiceField(choices=["approved", "discarded"])
+
+
+class ChangeOnPaper(Fields):
+    verb = serializers.ChoiceField(choices=["add", "remove", "reweight", "tenants", "lose_region"])
+    words = serializers.CharField(
+        max_length=120,
+        help_text="add ID:CAPACITY[:REGION[:CLASS]], remove ID, reweight ID:CAPACITY, tenants N:PLAN[:REGION], lose_region REGION",
+    )
+
+
+@example({"changes": [{"verb": "lose_region", "words": "eu"}, {"verb": "tenants", "words": "100:team"}]})
+class Experiment(Fields):
+    changes = serializers.ListField(child=ChangeOnPaper(), min_length=1, max_length=50)
+
+
+class OutcomeShape(Shape):
+    pools = serializers.JSONField(help_text="Each pool before and after: active clusters, mean and highest utilisation, and their ratio.")
+    landed = serializers.JSONField(help_text="Tenants and devices by cluster.")
+    refused = serializers.JSONField(help_text="New tenants that find no place, by plan.")
+    rules = serializers.JSONField(help_text="What refused them, counted per cluster that was looked at.")
+    moved = serializers.IntegerField(help_text="Tenants of lost clusters that find another one.")
+    homeless = serializers.IntegerField(help_text="Tenants of lost clusters that find none.")
+    homeless_tenants = serializers.ListField(child=serializers.CharField(), help_text="The first hundred of them.")

@@ -32,5 +32,8 @@ urlpatterns = [
     path("placement/decisions/<uuid:decision_id>", placing.OneDecision.as_view()),
     path("placement/waiting", placing.WaitingTenants.as_view()),
     path("placement/alerts", placing.Alerts.as_view()),
+    path("placement/plans", placing.Plans.as_view()),
+    path("placement/plans/<uuid:plan_id>", placing.OnePlan.as_view()),
+    path("placement/simulations", placing.Simulations.as_view()),
     path("placement/regions", placing.Regions.as_view()),
 ]

@@ -12,10 +12,12 @@ from django.forms import model_to_dict
 
 from placement import explaining
 from placement.explaining import PoolAsked, percent
-from placement.models import Alert, Binding, Decision, Waiting
+from placement.models import Alert, Binding, Decision, MovePlan, Waiting
 from placement.nearness import Place
 from placement.pools import PoolView, Standing
 from tenants.models import Tenant
+
+SHOWN = 40  # moves of a plan, a line each; its export has all
 
 
 def when(moment: datetime | None) -> str:
@@ -149,3 +151,64 @@ def alerts(found: Iterable[Alert]) -> Iterator[str]:
 def regions(found: Iterable[Place]) -> Iterator[str]:
     rows = [(place.name, place.title, place.clusters, ", ".join(place.neighbours) or "-", ", ".join(place.near) or "-") for place in found]
     yield from table(("region", "title", "clusters", "neighbours", "near it"), rows) if rows else ["no region yet"]
+
+
+# ---- plans and experiments -------------------------------------------------------------------------------------------
+
+
+def plans(found: Iterable[MovePlan]) -> Iterator[str]:
+    rows = [(made.pk, made.get_kind_display(), made.subject, made.get_state_display(), made.moves, when(made.made_at)) for made in found]
+    yield from table(("id", "kind", "of", "state", "moves", "made"), rows) if rows else ["no plan yet"]
+
+
+def plan(made: MovePlan) -> Iterator[str]:
+    told = made.document
+    before, after = told["before"], told["after"]
+    yield f"{made.pk}  {made.get_kind_display()} of {made.subject}, {made.get_state_display()}"
+    yield f"  {made.moves} moves of {told['load']} devices; {told['least']} have to move at least"
+    yield f"  fullest {percent(before['highest'])} -> {percent(after['highest'])}, mean {percent(before['mean'])}, max/mean {before['ratio']:.3f} -> {after['ratio']:.3f}"
+    accounts = _accounts([row["tenant_id"] for row in (*told["moves"][:SHOWN], *told["stays"][:SHOWN])])
+    for move in told["moves"][:SHOWN]:
+        yield f"  {accounts.get(move['tenant_id'], move['tenant_id'])}: {move['source']} -> {move['target']}, {move['load']} devices"
+    if len(told["moves"]) > SHOWN:
+        yield f"  and {len(told['moves']) - SHOWN} more: `manage.py placement plan export {made.pk}`"
+    for stay in told["stays"][:SHOWN]:
+        yield f"  {accounts.get(stay['tenant_id'], stay['tenant_id'])} cannot leave {stay['cluster_id']}: {explaining.rule_in_words(stay['why'])}"
+    if len(told["stays"]) > SHOWN:
+        yield f"  and {len(told['stays']) - SHOWN} more that cannot leave"
+
+
+def _accounts(tenant_ids: Iterable[str]) -> dict[str, str]:
+    return {str(pk): account for pk, account in Tenant.objects.filter(pk__in=list(tenant_ids)).values_list("pk", "account")}
+
+
+def outcome(document: dict[str, Any]) -> Iterator[str]:
+    yield "nothing was changed; this is what would be:"
+    heads = ("pool", "clusters", "mean", "fullest", "max/mean")
+    yield from table(heads, (_before_and_after(row) for row in document["pools"])) if document["pools"] else ["no pool"]
+    if document["landed"]:
+        yield ""
+        landed = sorted(document["landed"].items(), key=lambda item: -item[1]["devices"])
+        yield from table(
+            ("lands on", "tenants", "devices"), ((name, counts["tenants"], counts["devices"]) for name, counts in landed[:SHOWN])
+        )
+        if len(landed) > SHOWN:
+            yield f"and {len(landed) - SHOWN} clusters more"
+    if document["moved"] or document["homeless"]:
+        yield f"{document['moved']} tenants would move, {document['homeless']} would find no place"
+    for name, count in document["refused"].items():
+        yield f"refused: {count} tenants of {name}"
+    for rule, count in sorted(document["rules"].items(), key=lambda item: -item[1]):
+        yield f"  {explaining.rule_in_words(rule)}: {count} times"
+
+
+def _before_and_after(row: dict[str, Any]) -> tuple[object, ...]:
+    nothing = {"clusters": 0, "mean": 0.0, "highest": 0.0, "ratio": 1.0}
+    before, after = row["before"] or nothing, row["after"] or nothing
+    return (
+        row["pool"],
+        f"{before['clusters']} -> {after['clusters']}",
+        f"{percent(before['mean'])} -> {percent(after['mean'])}",
+        f"{percent(before['highest'])} -> {percent(after['highest'])}",
+        f"{before['ratio']:.3f} -> {after['ratio']:.3f}",
+    )

@@ -10,6 +10,7 @@ import pytest
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
+from placement import moveplans
 from placement.models import Binding, Decision, Device
 from tenants import lifecycle, tokens
 from tenants.models import ApiToken
@@ -64,6 +65,7 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         "device_id": device.pk,
         "cluster_id": fleet_cluster.cluster_id,
         "decision_id": decision.pk,
+        "plan_id": moveplans.make_drain([fleet_cluster.cluster_id], actor="system:tests", now=timezone.now()).pk,
     }
 
 

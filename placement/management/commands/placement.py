@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from argparse import Action
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from placement import explaining, ledger, nearness, pools
+from placement import experiments, explaining, ledger, moveplans, nearness, pools
 from placement import residency as residencies
 from placement.management import telling
-from placement.models import Alert, Decision
-from tenants.management.verbs import VerbCommand, tenant_of
+from placement.models import Alert, Decision, MovePlan
+from tenants.management.verbs import VerbCommand, identifier, tenant_of
+
+CHANGES = (
+    ("add", "ID:CAPACITY[:REGION[:CLASS]]", "a new cluster"),
+    ("remove", "ID", "without this cluster: its tenants look for another one"),
+    ("reweight", "ID:CAPACITY", "a cluster with another capacity"),
+    ("tenants", "N:PLAN[:REGION]", "so many new tenants of a plan"),
+    ("lose_region", "REGION", "without the clusters of a region"),
+)
+MOST_TENANTS = 500_000
+
+
+class InOrder(Action):
+    """Changes of several kinds, in the order in which they stand on the command line."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:  # noqa: ARG002 - argparse's signature
+        namespace.changes = [*namespace.changes, (self.const, values)]
 
 
 class Command(VerbCommand):
@@ -28,9 +46,29 @@ class Command(VerbCommand):
         self._about_regions(verbs)
         sums = verbs.add_parser("ledger", help="check: compare each cluster's promises with its bindings; exit status 1 when they differ")
         sums.add_argument("what", choices=["check"])
+        self._about_plans(verbs)
         keep = verbs.add_parser("residency", help="the jurisdiction that a tenant's data must stay in")
         keep.add_argument("account")
         keep.add_argument("residency", help="an empty text: anywhere")
+
+    def _about_plans(self, verbs: Any) -> None:
+        simulate = verbs.add_parser("simulate", help="what would be if the fleet were another one; nothing is written")
+        for verb, words, meaning in CHANGES:
+            simulate.add_argument(
+                f"--{verb.replace('_', '-')}", metavar=words, action=InOrder, dest="changes", default=[], const=verb, help=meaning
+            )
+        simulate.add_argument("--json", action="store_true")
+        rebalance = verbs.add_parser("rebalance", help="plan the moves that even out a pool")
+        rebalance.add_argument("pool", metavar="REGION[/CLASS[/RESIDENCY]]")
+        rebalance.add_argument(
+            "--at-once", action="store_true", help="as after clusters were added: do not wait for a quarter of an hour of heat"
+        )
+        drain = verbs.add_parser("drain", help="plan the moves that empty clusters")
+        drain.add_argument("cluster_ids", nargs="+", metavar="CLUSTER_ID")
+        verbs.add_parser("plans", help="every plan of moves, a line each")
+        plan = verbs.add_parser("plan", help="one plan: show it, export its document, approve or discard it")
+        plan.add_argument("act", choices=["show", "export", "approve", "discard"])
+        plan.add_argument("plan_id", type=identifier)
 
     def _about_regions(self, verbs: Any) -> None:
         region = verbs.add_parser("region", help="a region's title, and where its tenants may go when it is full")
@@ -65,6 +103,33 @@ class Command(VerbCommand):
 
     def do_alerts(self, **_: Any) -> None:
         self._tell(telling.alerts(Alert.objects.filter(closed_at=None)))
+
+    def do_simulate(self, *, changes: list[tuple[str, str]], json: bool, **_: Any) -> None:
+        outcome = experiments.run(changes, now=timezone.now(), most_tenants=MOST_TENANTS)
+        self._tell([telling.as_json(outcome)] if json else telling.outcome(outcome))
+
+    def do_rebalance(self, *, pool: str, at_once: bool, **_: Any) -> None:
+        key = pools.key_of(pool)
+        if key is None:
+            raise CommandError(f"{pool!r} is no pool: REGION, REGION/CLASS or REGION/CLASS/RESIDENCY")
+        self._tell(telling.plan(moveplans.make_rebalance(key, at_once=at_once, **self.acted)))
+
+    def do_drain(self, *, cluster_ids: list[str], **_: Any) -> None:
+        self._tell(telling.plan(moveplans.make_drain(cluster_ids, **self.acted)))
+
+    def do_plans(self, **_: Any) -> None:
+        self._tell(telling.plans(MovePlan.objects.all()))
+
+    def do_plan(self, *, act: str, plan_id: UUID, **_: Any) -> None:
+        plan = MovePlan.objects.filter(pk=plan_id).first()
+        if plan is None:
+            raise CommandError(f"There is no plan {plan_id}: `manage.py placement plans` shows them.")
+        if act == "export":
+            self._tell([telling.as_json(plan.document)])
+            return
+        if act != "show":
+            plan = {"approve": moveplans.approve, "discard": moveplans.discard}[act](plan, **self.acted)
+        self._tell(telling.plan(plan))
 
     def do_region(self, *, name: str, title: str, neighbours: str, **_: Any) -> None:
         near = [part.strip() for part in neighbours.split(",") if part.strip()]
