@@ -20,7 +20,8 @@ from psycopg_pool import PoolTimeout
 
 from acs import health, metrics
 from acs.urls import handler400, handler403, handler404, handler500, urlpatterns  # noqa: F401 - the site's own, beside the broken views below
-from placement.models import PollRun
+from placement import alerts
+from placement.models import Alert, Heat, PollRun
 from tests import factories
 from tests.api.callers import operator, said
 from tests.conftest import manage, superuser, url_as
@@ -144,6 +145,22 @@ def test_metrics_count_bootstraps_and_show_how_things_stand(fleet_cluster):
     assert now[f'acs_cluster_committed{{cluster_id="{cluster_id}"}}'] == 5
     assert now["acs_audit_unsealed"] >= 2
     assert (now["acs_outbox_depth"], now["acs_outbox_lag_seconds"], now["acs_database_up"]) == (0, 0, 1)
+
+
+@pytest.mark.django_db
+def test_metrics_show_each_clusters_load_and_the_open_alerts(fleet_clusters):
+    hot, new = (fleet_clusters().cluster_id for _ in range(2))
+    Heat.objects.create(cluster_id=hot, at=timezone.now() - timedelta(seconds=30), measured=1.25, breaker_open=True)
+    Heat.objects.create(cluster_id=new)
+    alerts.raise_(Alert.Kind.BREAKER, hot, facts={}, now=timezone.now())
+    now = gauges(asked("/metrics"))
+    assert now[f'acs_cluster_measured{{cluster_id="{hot}"}}'] == 1.25
+    assert f'acs_cluster_measured{{cluster_id="{new}"}}' not in now
+    assert [now[f'acs_cluster_breaker_open{{cluster_id="{name}"}}'] for name in (hot, new)] == [1, 0]
+    assert 30 <= now[f'acs_cluster_load_age_seconds{{cluster_id="{hot}"}}'] < 40
+    assert {kind: now[f'acs_alerts_open{{kind="{kind}"}}'] for kind in ("breaker", "samples-stale", "no-room")} == {
+        "breaker": 1, "samples-stale": 0, "no-room": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.django_db
