@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -49,7 +49,7 @@ class PlacedTenantAdmin(TenantAdmin):
     list_display = (*TenantAdmin.list_display[:-1], "lives_on", columns.at("created_at", _("created")))
     list_filter = (*TenantAdmin.list_filter, ("binding__cluster", ClusterFilter))
     list_select_related = (*TenantAdmin.list_select_related, "binding__cluster")
-    verbs: ClassVar[tuple[Verb, ...]] = (*TenantAdmin.verbs[:-2], RESIDENCY, *TenantAdmin.verbs[-2:])
+    verbs = (*TenantAdmin.verbs[:-2], RESIDENCY, *TenantAdmin.verbs[-2:])
     fieldsets = (
         (None, {"fields": (*TenantAdmin.fieldsets[0][1]["fields"], "lives_on")}),
         *TenantAdmin.fieldsets[1:],
