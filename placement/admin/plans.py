@@ -58,7 +58,10 @@ class MovePlanAdmin(PlacementAdmin):
     list_display_links = ("subject",)
     list_filter = ("kind", "state")
     search_fields = ("subject", "made_by")
-    fields = ("kind", "subject", columns.stated(), "made_at", "made_by", "reviewed_at", "reviewed_by")
+    fields = (
+        *("kind", "subject", columns.stated(), columns.at("made_at", _("made")), "made_by"),
+        *(columns.at("reviewed_at", _("reviewed")), "reviewed_by"),
+    )
     change_form_template = "admin/plan.html"
     verbs = MOVE_PLAN_VERBS
 
