@@ -36,11 +36,6 @@ class CursorPages(CursorPagination):
             raise MalformedRequest({"limit": f"a number from 1 to {self.max_page_size}"})
         return int(told)
 
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:  # noqa: ARG002 - DRF's signature
-        """DRF looks at the paginator alone."""
-        ordering = getattr(view, "ordering", None) or self.ordering
-        return (ordering,) if isinstance(ordering, str) else tuple(ordering)
-
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         """A cursor that somebody changed may hold anything. Raises: MalformedRequest."""
         try:
