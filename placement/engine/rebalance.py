@@ -183,19 +183,34 @@ def plan_drain(
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> Plan:
     """Empty these clusters of one pool: evenly where that is possible, up to the hard caps where it is not. A rest holds nobody back."""
-    shelf = Shelf(clusters, leaving)
-    residents = sorted((lodger for lodger in lodgers if lodger.cluster_id in leaving), key=lambda one: (-one.load, one.tenant_id))
+    shelf, everybody = Shelf(clusters, leaving), list(lodgers)
+    residents = sorted((lodger for lodger in everybody if lodger.cluster_id in leaving), key=lambda one: (-one.load, one.tenant_id))
     moves: list[Move] = []
     stays: list[Stay] = []
     for lodger in residents:
-        if _full(moves, limits):
-            stays.append(Stay(lodger.tenant_id, lodger.cluster_id, "most_moves"))
-            continue
-        target = shelf.take(lodger, lambda cluster_id, one=lodger: shelf.load[cluster_id] + one.load <= shelf.line(cluster_id, limits))  # type: ignore[misc]
-        if target.startswith("!"):
-            target = shelf.take(lodger, lambda cluster_id: True, tries=len(clusters))  # noqa: ARG005 - its caps alone
+        target = "!most_moves" if _full(moves, limits) else _house(shelf, lodger, limits)
         if target.startswith("!"):
             stays.append(Stay(lodger.tenant_id, lodger.cluster_id, target[1:]))
         else:
             moves.append(Move(lodger.tenant_id, lodger.cluster_id, target, lodger.load))
+    _make_room(shelf, everybody, limits, moves)
     return Plan("drain", tuple(moves), tuple(stays), shelf.balance(before=True), shelf.balance(), sum(lodger.load for lodger in residents))
+
+
+def _house(shelf: Shelf, lodger: Lodger, limits: Limits) -> str:
+    """Below the line if anywhere there, else wherever its caps allow."""
+    target = shelf.take(lodger, lambda cluster_id: shelf.load[cluster_id] + lodger.load <= shelf.line(cluster_id, limits))
+    return shelf.take(lodger, lambda _: True, tries=len(shelf.clusters)) if target.startswith("!") else target
+
+
+def _make_room(shelf: Shelf, lodgers: list[Lodger], limits: Limits, moves: list[Move]) -> None:
+    """Where a large newcomer brought a cluster above the line, some of those who lived there before make room."""
+    above = {move.target for move in moves if shelf.load[move.target] > shelf.line(move.target, limits)}
+    if not above:
+        return
+    neighbours: dict[str, list[Lodger]] = {cluster_id: [] for cluster_id in above}
+    for lodger in lodgers:
+        if (mine := neighbours.get(lodger.cluster_id)) is not None and lodger.load > 0:
+            mine.append(lodger)
+    for cluster_id in sorted(above):
+        _shed(shelf, cluster_id, sorted(neighbours[cluster_id], key=lambda one: (-one.load, one.tenant_id)), limits, moves)

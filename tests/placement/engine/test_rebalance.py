@@ -99,7 +99,9 @@ def test_a_drain_takes_everybody_away_or_says_why_not(described, number):
     plan = plan_drain(leaving, clusters, lodgers)
     check(plan, clusters, lodgers)
     residents = {lodger.tenant_id for lodger in lodgers if lodger.cluster_id in leaving}
-    assert {move.tenant_id for move in plan.moves} | {stay.tenant_id for stay in plan.stays} == residents
+    gone = {move.tenant_id for move in plan.moves if move.source in leaving}
+    assert gone | {stay.tenant_id for stay in plan.stays} == residents
+    assert gone & {stay.tenant_id for stay in plan.stays} == set()
     assert all(stay.why for stay in plan.stays)
     assert all(move.target not in leaving for move in plan.moves)
 
@@ -169,6 +171,16 @@ def test_who_cannot_go_is_named_with_the_reason():
     [*others] = plan_drain({"c0"}, clusters, lodgers).stays
     assert {stay.why for stay in others} == {"has_room_for"}
     assert {stay.why for stay in plan_drain({"c0", "c1"}, clusters, lodgers).stays} == {"no_cluster_is_open"}
+
+
+def test_where_a_large_newcomer_brought_a_cluster_above_the_line_small_neighbours_make_room():
+    clusters, lodgers = pool(30, 300, 300, size=1)
+    large = [Lodger("large", "c0", 30)]
+    rest = [lodger for lodger in lodgers if lodger.cluster_id != "c0"]
+    plan = plan_drain({"c0"}, clusters, large + rest)
+    assert plan.moves[0] == ("large", "c0", "c1", 30)
+    assert {(move.source, move.target) for move in plan.moves[1:]} <= {("c1", "c2")}
+    assert plan.after.ratio <= 1.05
 
 
 def test_an_almost_empty_pool_is_left_alone():
