@@ -122,6 +122,8 @@ def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -
                 try:
                     binding = _bind_to(cluster_id, tenant, asked, [*looks, look], now=now)
                 except ClusterError as error:
+                    if trouble is not None:  # a second one: each costs the waiting device seconds
+                        raise
                     trouble = error
                     continue
                 if binding is not None:
