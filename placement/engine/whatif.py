@@ -188,17 +188,22 @@ def _carry_out(change: Change, paper: Paper, outcome: Outcome) -> None:
         _add(change, paper, outcome)
         return
     else:
-        gone = (
-            [_known(paper.clusters, change.cluster_id).cluster_id]
-            if isinstance(change, RemoveCluster)
-            else [cluster.cluster_id for cluster in paper.clusters.values() if cluster.region == change.region]
-        )
+        gone = _going(change, paper)
         for cluster_id in gone:
             del paper.clusters[cluster_id]
         paper.reshaped()
         _rehouse(set(gone), paper, outcome)
         return
     paper.reshaped()
+
+
+def _going(change: RemoveCluster | LoseRegion, paper: Paper) -> list[str]:
+    if isinstance(change, RemoveCluster):
+        return [_known(paper.clusters, change.cluster_id).cluster_id]
+    gone = [cluster.cluster_id for cluster in paper.clusters.values() if cluster.region == change.region]
+    if not gone:
+        raise UnknownCluster(f"no cluster is in the region {change.region}")
+    return gone
 
 
 def _known(clusters: Mapping[str, ClusterFacts], cluster_id: str) -> ClusterFacts:

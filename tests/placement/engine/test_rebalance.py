@@ -355,6 +355,16 @@ def test_who_cannot_go_is_named_with_the_reason():
     assert {stay.why for stay in plan_drain({"c0", "c1"}, clusters, lodgers, now=NOW).stays} == {"no_cluster_is_open"}
 
 
+def test_where_a_large_newcomer_brought_a_cluster_above_the_line_small_neighbours_make_room():
+    clusters, lodgers = pool(40, 300, 300, size=1)
+    large = [Lodger("large", "c0", 40)]
+    rest = [lodger for lodger in lodgers if lodger.cluster_id != "c0"]
+    plan = plan_drain({"c0"}, clusters, large + rest, now=NOW)
+    assert plan.moves[0] == ("large", "c0", "c1", 40, "leaves_within_caps")
+    assert {(move.source, move.target) for move in plan.moves[1:]} == {("c1", "c2")}
+    assert plan.after.ratio <= 1.05
+
+
 def test_an_almost_empty_pool_is_left_alone():
     clusters, lodgers = pool(90, 0, 0)
     assert plan_rebalance(clusters, lodgers, now=NOW, limits=AT_ONCE).moves == ()
