@@ -232,8 +232,10 @@ class TestRunningServers:
 
     def test_trouble_that_sixteen_see_at_once_is_one_alert(self):
         now = timezone.now()
-        race_here(16, lambda number: alerts.raise_(Alert.Kind.BREAKER, "eu1", facts={"n": number}, now=now))
-        assert [(alert.times, alert.closed_at) for alert in Alert.objects.all()] == [(16, None)]
+        race_here(16, lambda number: alerts.raise_(Alert.Kind.BREAKER, "eu1", facts={"n": number}, now=now + 2 * number * alerts.OFTEN))
+        [alert] = Alert.objects.all()
+        assert alert.closed_at is None
+        assert 1 <= alert.times <= 16  # whoever is late by the alert's clock has nothing new to say
         assert race_here(4, lambda _: alerts.over(Alert.Kind.BREAKER, "eu1", now=now)).count(True) == 1
         alerts.raise_(Alert.Kind.BREAKER, "eu1", facts={}, now=now)
         assert Alert.objects.count() == 2
