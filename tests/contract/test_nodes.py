@@ -124,21 +124,21 @@ def test_of_devices_that_race_with_one_key_one_gets_in(
 def test_an_expired_and_a_revoked_and_an_unknown_key_let_nobody_in(
     admin: Admin, user: User, new_key: NewKey, new_machine: NewMachine
 ) -> None:
-    machine = new_machine()
+    # A machine for each: a client that was refused repeats its old answer for a moment when it is asked again.
     expired = admin.make_key(user.id, datetime.now(UTC) - timedelta(seconds=1))
     with pytest.raises(JoinRefused, match="authkey expired"):
-        machine.join(secret(expired), "late")
+        new_machine().join(secret(expired), "late")
     revoked = new_key()
     admin.expire_key(revoked.id)
     with pytest.raises(JoinRefused, match="authkey expired"):
-        machine.join(secret(revoked), "late")
+        new_machine().join(secret(revoked), "late")
     deleted = new_key()
     admin.delete_key(deleted.id)
     with pytest.raises(JoinRefused, match="invalid pre auth key"):
-        machine.join(secret(deleted), "late")
+        new_machine().join(secret(deleted), "late")
     forged = new_key()
     with pytest.raises(JoinRefused, match="invalid auth key"):
-        machine.join(f"{secret(forged)[:-4]}0000", "late")
+        new_machine().join(f"{secret(forged)[:-4]}0000", "late")
     assert nodes_of(admin, user) == []
 
 
