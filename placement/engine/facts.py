@@ -31,6 +31,14 @@ class PoolKey(NamedTuple):
         return "/".join(self)
 
 
+class Weighed(NamedTuple):
+    """An eligible cluster as the choice saw it: utilisation before, and with the newcomer."""
+
+    cluster_id: str
+    utilisation: float
+    projected: float
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
     """One cluster as it stands. `measured` and `age` (in sampling intervals) are None where there is nothing to sample.
@@ -61,13 +69,21 @@ class ClusterFacts:
 
     def utilisation(self, *, more: int = 0, blind: bool = False) -> float:
         """U with `more` devices promised. `blind`: by the ledger alone. An old sample is penalised."""
-        promised = (self.committed + more) / self.capacity if self.capacity else 1.0
+        return self.weigh(more, blind).projected
+
+    def weigh(self, load: int, blind: bool = False) -> Weighed:
+        """U as it is and with the newcomer, in one go: a decision asks for little else."""
+        capacity = self.capacity
+        if not capacity:
+            return Weighed(self.cluster_id, 1.0, 1.0)
+        before, after = self.committed / capacity, (self.committed + load) / capacity
         if blind or self.measured is None:
-            return promised
-        measured = self.measured + more / self.capacity if self.capacity else self.measured
+            return Weighed(self.cluster_id, before, after)
+        measured = self.measured
         if self.age is not None and self.age > PENALISED_AFTER:
             measured += PENALTY_PER_INTERVAL * (self.age - PENALISED_AFTER)
-        return max(promised, measured)
+        projected = measured + load / capacity
+        return Weighed(self.cluster_id, before if before > measured else measured, after if after > projected else projected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +112,13 @@ class Pool:
     largest: int  # capacity of the largest active cluster
 
     @classmethod
-    def of(cls, key: PoolKey, ring: Ring, clusters: Iterable[ClusterFacts]) -> Pool:
+    def of(cls, key: PoolKey, ring: Ring, clusters: Iterable[ClusterFacts], *, kind: str = "shared") -> Pool:
         known = {cluster.cluster_id: cluster for cluster in clusters}
-        active = [cluster for cluster in known.values() if cluster.state == "active" and cluster.kind == "shared"]
+        active = [cluster for cluster in known.values() if cluster.state == "active" and cluster.kind == kind]
         sampled = [cluster for cluster in active if cluster.age is not None]
         blind = 2 * sum(cluster.is_stale for cluster in sampled) > len(sampled)
         mean = sum(cluster.utilisation(blind=blind) for cluster in active) / len(active) if active else 0.0
         return cls(key, ring, known, mean, blind, max((cluster.capacity for cluster in active), default=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """An eligible cluster as the choice saw it: utilisation before, and with the newcomer."""
-
-    cluster_id: str
-    utilisation: float
-    projected: float
 
 
 @dataclass(frozen=True, slots=True)
