@@ -9,35 +9,50 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from acs import tasks, throttle, wiring
+from acs import callers, tasks, throttle, wiring
+from acs.callers import Proof
 from placement import bindings, external, grants, nearness, settling, slots, standing
 from placement.engine.regions import Wish
 from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
 from placement.grants import Asked, Promised, SlotVanished
 from placement.headscale import keys
-from placement.models import Binding, Cluster
+from placement.models import Binding, Cluster, Grant
 from placement.names import headscale_url
 from placement.standing import Promise, Standing
-from tenants.errors import BadCredential, IdempotencyMismatch, MalformedRequest, QuotaExceeded, TenantSuspended, UnknownAccount
-from tenants.models import EnrolmentKey, Tenant
-from tenants.tokens import digest_of
+from tenants import enrolments
+from tenants.errors import (
+    ApprovalPending,
+    BadCredential,
+    IdempotencyMismatch,
+    MalformedRequest,
+    QuotaExceeded,
+    RegistrationRefused,
+    TenantSuspended,
+    UnknownAccount,
+)
+from tenants.models import Enrolment, EnrolmentKey, Tenant
 
 TRIES = 4  # how often a race with the same registration or idempotency key is looked at again
 SHORTEST_USEFUL = timedelta(seconds=60)  # a live key with less time left is replaced, not told again
+
+
+class AlreadyEnrolled(Exception):
+    """The device is there, and its credential says that it keeps what it has."""
 
 
 @dataclass(frozen=True)
 class BootstrapRequest:
     """What a device sent, checked for form."""
 
-    secret: str | None
+    proof: Proof | None
     account: str
     plan: str
     want_region: str
@@ -64,10 +79,11 @@ class Admission:
     auth_key: str | None = None
     expires_at: datetime | None = None
     hostname: str = ""
+    enrolled: bool = False  # the device is there already, and its credential says that it keeps what it has
 
     @property
     def auth_mode(self) -> str:
-        return "authkey" if self.auth_key else "oidc"
+        return "authkey" if self.auth_key else "enrolled" if self.enrolled else "oidc"
 
     @property
     def derp_map(self) -> str:
@@ -82,6 +98,8 @@ class Admission:
 
     @property
     def note(self) -> str:
+        if self.enrolled:
+            return _("The device is enrolled already and keeps its login; delete it first to enrol it anew.")
         if not self.auth_key:
             return _("Run tailscale up with this login server and sign in as a person.")
         if not settings.TENANT_DOMAIN:
@@ -94,12 +112,12 @@ class Admission:
 def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     """Admit one device.
 
-    Raises: BadCredential, UnknownAccount, TenantSuspended, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests,
-        IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
+    Raises: BadCredential, UnknownAccount, TenantSuspended, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests, RegistrationRefused,
+        ApprovalPending, IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
     """
-    if request.secret is None:
+    if request.proof is None:
         return directions(request)
-    digest = digest_of(request.secret)
+    digest, request = _recognise(request.proof, request, now)
     throttle.spend_credential(digest)
     looked_again = False
     for _attempt in range(TRIES):
@@ -114,8 +132,14 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
                 )
                 if who is not None:
                     _refuse_suspended(who.tenant_state)
+                    _refuse_unwanted(who.enrolment_state, needs_approval=who.approval, request=request)
                     _refuse_offline(who)
                     promised = _replay(who, request, now) or _promise(who, request, now)
+        except AlreadyEnrolled:
+            return Admission(who.cluster_id, headscale_url(who.account, who.client_url), enrolled=True)
+        except ApprovalPending:
+            _apply(who.tenant_id, who.enrolment_key_id, request, now)
+            raise
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
         except (QuotaExceeded, BadCredential):
@@ -146,6 +170,38 @@ def directions(request: BootstrapRequest) -> Admission:
     return Admission(binding.cluster_id, headscale_url(tenant.account, binding.cluster.client_url))
 
 
+def _recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[bytes, BootstrapRequest]:
+    """The credential's digest, and the request with the registration id that the proof vouches for.
+
+    A proof that is worth nothing counts against its address. Raises: BadCredential, RegistrationRefused, MalformedRequest, TooManyRequests.
+    """
+    try:
+        caller = callers.recognise(proof, account=request.account, now=now)
+    except BadCredential:
+        throttle.spend_bad_credential(request.address)
+        raise
+    if caller.registration_id is None:
+        return caller.digest, request
+    if request.registration_id not in (None, caller.registration_id):
+        raise MalformedRequest({"registration_id": _("not the one that the credential is for")})
+    return caller.digest, replace(request, registration_id=caller.registration_id)
+
+
+def _refuse_unwanted(state: str, *, needs_approval: bool, request: BootstrapRequest) -> None:
+    """What admins decided about this very device. Raises: RegistrationRefused, ApprovalPending, MalformedRequest."""
+    if state == Enrolment.State.DISABLED:
+        raise RegistrationRefused("the enrolment is disabled")
+    if needs_approval and state != Enrolment.State.ENABLED:
+        if request.registration_id is None:
+            raise MalformedRequest({"registration_id": _("needed, for an admin has to accept the device")})
+        raise ApprovalPending(_("an admin has to accept the device"))
+
+
+def _apply(tenant_id: UUID, key_id: UUID, request: BootstrapRequest, now: datetime) -> None:
+    """The device is in the queue that an admin sees."""
+    enrolments.apply_for(tenant_id, request.registration_id or "", key_id=key_id, hostname=request.hostname, os=request.os, now=now)
+
+
 def _refuse_suspended(state: str) -> None:
     if state != Tenant.State.ACTIVE:
         raise TenantSuspended(_("the tenant is closed") if state == Tenant.State.CLOSED else _("the tenant is suspended"))
@@ -170,8 +226,14 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
         throttle.spend_bad_credential(request.address)
         raise BadCredential
     _refuse_suspended(key.tenant.state)
-    near = nearness.near(request.address, request.country) if not request.want_region else ""
-    bindings.settle(key.tenant, wish=Wish(request.want_region, request.latencies, near), now=now)
+    known = Enrolment.objects.of(key.tenant).filter(registration_id=request.registration_id).values_list("state", flat=True).first()
+    try:
+        _refuse_unwanted(known or "", needs_approval=key.approval, request=request)
+    except ApprovalPending:
+        _apply(key.tenant.pk, key.pk, request, now)
+        raise
+    near = "" if request.want_region or key.want_region else nearness.near(request.address, request.country)
+    bindings.settle(key.tenant, wish=Wish(request.want_region or key.want_region, request.latencies, near, key.want_cluster), now=now)
     if settings.GATEWAY_SOCKETS:
         wiring.enqueue(tasks.publish_route, str(key.tenant.pk))
 
@@ -199,11 +261,22 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
 
 
 def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promised:
+    """Raises: AlreadyEnrolled, RegistrationRefused, ClusterSilent, and what grants.promise raises."""
+    if who.has_device and who.re_enrolment == EnrolmentKey.ReEnrolment.KEEP:
+        raise AlreadyEnrolled
+    if who.re_enrolment == EnrolmentKey.ReEnrolment.NEVER and request.registration_id and _was_enrolled(who, request.registration_id):
+        raise RegistrationRefused("the device was enrolled before, and its credential says once and never again")
     if who.live:
         if who.live.state == "unknown":
             raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
         grants.retire(who.live.grant_id, who.live.cluster_id, who.live.key_id, own_fleet=who.fleet_is_own, now=now)
     return grants.promise(who, request.asked, now=now)
+
+
+def _was_enrolled(who: Standing, registration_id: str) -> bool:
+    return (
+        who.has_device or Grant.objects.of(who.tenant_id).filter(slot__registration_id=registration_id, state=Grant.State.REDEEMED).exists()
+    )
 
 
 def _welcome(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> Admission:

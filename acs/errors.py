@@ -42,6 +42,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.MalformedRequest: Problem("malformed-request", 400, _("The request cannot be read.")),
     tenants.InvalidAccount: Problem("malformed-request", 400, _("The account name is not usable.")),
     tenants.BadCredential: Problem("bad-credential", 401, _("The credential is not valid.")),
+    tenants.RegistrationRefused: Problem("registration-refused", 403, _("This device is not admitted. Its administrators can see why.")),
+    tenants.ApprovalPending: Problem("approval-pending", 202, _("An administrator has to accept this device first. Ask again later."), 60),
     tenants.UnknownAccount: Problem("unknown-account", 404, _("No tenant has this account.")),
     tenants.QuotaExceeded: Problem("quota-exceeded", 403, _("Every device slot of the tenant is taken.")),
     tenants.TenantSuspended: Problem("tenant-suspended", 403, _("The tenant is suspended.")),
@@ -120,7 +122,9 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:  #
 
 
 def _detail(error: BaseException, problem: Problem) -> str:
-    if problem.code in ("bad-credential", "service-unavailable", "cluster-busy", "unknown-account"):
+    if isinstance(error, tenants.SkewedClock | tenants.ReplayedRequest):
+        return str(error)  # told to whoever signed rightly
+    if problem.code in ("registration-refused", "bad-credential", "service-unavailable", "cluster-busy", "unknown-account"):
         return ""
     if isinstance(error, rest.ValidationError | rest.APIException):
         return "" if isinstance(error, rest.ValidationError) else str(error.detail)

@@ -47,8 +47,8 @@ TAKE_NEW_SLOT = """
 quota as (
     update tenants_quota set used = used + 1 where tenant_id = %(tenant_id)s and used < "limit" returning 1
 ), slot as (
-    insert into placement_slot (id, tenant_id, registration_id, taken_at)
-    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(now)s from quota, key_use returning id
+    insert into placement_slot (id, tenant_id, registration_id, enrolment_key_id, taken_at)
+    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(enrolment_key_id)s, %(now)s from quota, key_use returning id
 )"""
 KEEP_SLOT = """
 quota as (select 1), slot as (
@@ -62,8 +62,8 @@ key as (
 NO_KEY_YET = "key as (select null::bigint as id from slot)"
 PROMISE = """
 with key_use as (
-    update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s
-    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) returning 1
+    update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s, devices = devices + {new}
+    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and (max_devices is null or devices + {new} <= max_devices) returning 1
 ), {slot}, {key}, granted as (
     insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
         keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
@@ -75,7 +75,7 @@ with key_use as (
 select (select count(*) from key_use), (select count(*) from quota), (select count(*) from slot), (select key_id from granted)
 """
 STATEMENTS = {
-    (new, with_key): PROMISE.format(slot=TAKE_NEW_SLOT if new else KEEP_SLOT, key=PUT_KEY if with_key else NO_KEY_YET)
+    (new, with_key): PROMISE.format(new=int(new), slot=TAKE_NEW_SLOT if new else KEEP_SLOT, key=PUT_KEY if with_key else NO_KEY_YET)
     for new in (True, False)
     for with_key in (True, False)
 }
@@ -88,7 +88,7 @@ class SlotVanished(Exception):
 def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
     """Take a slot (or keep the one that the registration holds) and promise a key. Must run inside the transaction of `standing`.
 
-    Raises: BadCredential (the enrolment key is used up), QuotaExceeded, SlotVanished; IntegrityError when the same idempotency key
+    Raises: BadCredential (the enrolment key is used up), QuotaExceeded (the tenant's, or the credential's own), SlotVanished; IntegrityError when the same idempotency key
     or registration is being admitted right now: roll back and look again.
     """
     grant_id, keyring_id = uuid.uuid4(), settings.KEYRING.current
@@ -122,6 +122,8 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
         )
         key_uses, quota_taken, slots, key_id = cursor.fetchone()
     if not key_uses:
+        if standing.full:
+            raise QuotaExceeded("the credential has as many devices as it may have")
         raise BadCredential
     if not quota_taken:
         raise QuotaExceeded("every device slot of the tenant is taken")

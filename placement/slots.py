@@ -6,6 +6,7 @@ redeemed grant whose device no complete poll could have shown yet.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from placement.models import Binding, Device, Grant, Slot
-from tenants import quota
+from tenants import credentials, quota
 
 
 def take_unasked(tenant_id: UUID, *, now: datetime) -> Slot:
@@ -36,11 +37,16 @@ def release_empty(tenant_id: UUID, *, seen_from: datetime, now: datetime) -> int
 
     Locked first, looked at again then: admission, which keeps a slot by updating its row, may have promised a key for it meanwhile.
     """
-    candidates = _empty(Slot.objects.of(tenant_id), seen_from).select_for_update(of=("self",)).order_by("id")
-    locked = list(candidates.values_list("id", flat=True))
+    empty = _empty(Slot.objects.of(tenant_id), seen_from)
+    taken_with = {key_id for key_id in empty.values_list("enrolment_key_id", flat=True) if key_id is not None}
+    credentials.lock(taken_with)  # before the slots: admission takes them in this order too
+    locked = list(empty.select_for_update(of=("self",)).order_by("id").values_list("id", flat=True))
     if not locked:
         return 0
-    released = _empty(Slot.objects.of(tenant_id).filter(id__in=locked), seen_from).update(released_at=now)
+    still = _empty(Slot.objects.of(tenant_id).filter(Q(enrolment_key=None) | Q(enrolment_key__in=taken_with), id__in=locked), seen_from)
+    freed = Counter(still.values_list("enrolment_key_id", flat=True))
+    released = still.update(released_at=now)
+    credentials.give_back({key_id: count for key_id, count in freed.items() if key_id is not None})
     quota.give_back(tenant_id, released)
     return released
 

@@ -51,12 +51,20 @@ class Promise:
 
 @dataclass(frozen=True)
 class Standing:
-    """A valid credential's holder, whose tenant is placed."""
+    """A valid credential's holder, whose tenant is placed. What a device's own enrolment says has won over its credential's settings.
+
+    `full`: the credential's devices are as many as it may have; `enrolment_state` is empty where nobody has heard of the registration id yet;
+    `has_device`: the slot's device is on the server.
+    """
 
     enrolment_key_id: UUID
     ephemeral: bool
     key_lifetime: timedelta
-    used_up: bool
+    re_enrolment: str
+    approval: bool
+    full: bool
+    enrolment_state: str
+    has_device: bool
     tenant_id: UUID
     account: str
     tenant_state: str
@@ -91,7 +99,10 @@ def _columns(alias: str) -> str:
 
 
 STANDING = f"""
-select k.id as enrolment_key_id, k.ephemeral, k.key_lifetime, k.max_uses is not null and k.uses >= k.max_uses as used_up,
+select k.id as enrolment_key_id, coalesce(e.ephemeral, k.ephemeral) as ephemeral, coalesce(e.key_lifetime, k.key_lifetime) as key_lifetime,
+    coalesce(nullif(e.re_enrolment, ''), k.re_enrolment) as re_enrolment, k.approval, coalesce(k.devices >= k.max_devices, false) as full,
+    coalesce(e.state, '') as enrolment_state,
+    exists (select 1 from placement_device d where d.slot_id = s.id and d.gone_at is null) as has_device,
     t.id as tenant_id, t.account, t.state as tenant_state,
     b.cluster_id, c.state as cluster_state, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
     s.id as slot_id, {_columns("repeated")}, {_columns("live")}
@@ -100,6 +111,7 @@ join tenants_tenant t on t.id = k.tenant_id
 join placement_binding b on b.tenant_id = t.id
 join placement_cluster c on c.cluster_id = b.cluster_id
 left join placement_fleet f on f.name = c.fleet_id
+left join tenants_enrolment e on e.tenant_id = t.id and e.registration_id = %(registration_id)s
 left join placement_grant repeated on repeated.enrolment_key_id = k.id and repeated.idempotency_key = %(idempotency_key)s
 left join placement_slot s on s.tenant_id = t.id and s.registration_id = %(registration_id)s and s.released_at is null
 left join placement_grant live on live.slot_id = s.id and live.state in ('reserved', 'issued', 'unknown')

@@ -21,6 +21,30 @@ class BadCredential(TenantError):
     """The secret is unknown, expired, revoked, used up or another tenant's: the caller is never told which."""
 
 
+class SkewedClock(BadCredential):
+    """The signature is right and its time is not. Told to the device, for nobody else can make such a signature. `off`: how late its clock is."""
+
+    def __init__(self, off: timedelta) -> None:
+        late = off > timedelta(0)
+        super().__init__(f"the device's clock is {abs(int(off.total_seconds()))} s {'late' if late else 'early'}")
+        self.off = off
+
+
+class ReplayedRequest(BadCredential):
+    """The signature is right and its nonce was used before: sign anew."""
+
+    def __init__(self) -> None:
+        super().__init__("this nonce was used before: sign each request anew")
+
+
+class RegistrationRefused(TenantError):
+    """The device is known and not wanted. The reason is for operators and admins, the device is never told."""
+
+
+class ApprovalPending(TenantError):
+    """The device waits until an admin of its tenant accepts it."""
+
+
 class UnknownAccount(TenantError):
     """No tenant has this account."""
 

@@ -22,12 +22,22 @@ TEXTS = (serializers.CharField, serializers.DateTimeField, serializers.ChoiceFie
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
     """The body's fields; an empty body has none. Raises: MalformedRequest."""
+    return parse(read_body(request))
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """Raises: MalformedRequest."""
     try:
         body = request.read(settings.MAX_BODY_BYTES + 1)
     except UnreadablePostError:
         raise MalformedRequest({"body": "ended before its announced length"}) from None
     if len(body) > settings.MAX_BODY_BYTES:
         raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
+    return bytes(body)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Raises: MalformedRequest."""
     if not body.strip():
         return {}
     try:

@@ -15,13 +15,13 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from acs import admission, metrics
+from acs import admission, callers, metrics
 from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
-from acs.api.bodies import read_json
-from tenants.errors import BadCredential, MalformedRequest
+from acs.api.bodies import parse, read_body
+from tenants.errors import MalformedRequest
+from tenants.signing import REGISTRATION_ID
 
-REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")
 SHAPES: dict[str, tuple[re.Pattern[str], str]] = {
     "account": (re.compile(r"[a-z0-9-]{1,63}\Z"), "an account name"),
@@ -96,7 +96,8 @@ class BootstrapView(APIView):
 
 def read(request: HttpRequest) -> BootstrapRequest:
     """Raises: MalformedRequest naming each field that is wrong, BadCredential for an Authorization header of another kind."""
-    fields = read_json(request)
+    body = read_body(request)
+    fields = parse(body)
     wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES and name != "latencies"}
     for name, (shape, meaning) in SHAPES.items():
         value = fields.get(name)
@@ -115,7 +116,7 @@ def read(request: HttpRequest) -> BootstrapRequest:
     told = {name: value for name in SHAPES if (value := fields.get(name)) is not None}
     registration_id = told.get("registration_id")
     return BootstrapRequest(
-        secret=_secret(request),
+        proof=callers.proof_of(request, body),
         account=told.get("account", ""),
         plan=told.get("plan", ""),
         want_region=told.get("want_region", ""),
@@ -148,17 +149,6 @@ def _country(request: HttpRequest) -> str:
     """Where a proxy of ours says that the caller is; two capital letters, or nothing."""
     told = request.headers.get(settings.COUNTRY_HEADER, "") if settings.COUNTRY_HEADER else ""
     return told if COUNTRY.match(told) else ""
-
-
-def _secret(request: HttpRequest) -> str | None:
-    """The bearer secret, or None where no credential was sent at all."""
-    header = request.headers.get("Authorization")
-    if header is None:
-        return None
-    kind, _, secret = header.strip().partition(" ")
-    if kind.lower() != "bearer" or not secret.strip():
-        raise BadCredential
-    return secret.strip()
 
 
 def address_of(request: HttpRequest) -> str:

@@ -44,6 +44,9 @@ class Slot(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="slots")
     registration_id = models.CharField(_("registration id"), max_length=128, null=True, blank=True)  # noqa: DJ001 - null means none; uniqueness needs it
+    enrolment_key = models.ForeignKey(
+        EnrolmentKey, models.SET_NULL, null=True, blank=True, related_name="slots", db_index=False, verbose_name=_("taken with")
+    )
     taken_at = models.DateTimeField(_("taken"))
     released_at = models.DateTimeField(_("released"), null=True, blank=True)
 
@@ -59,7 +62,10 @@ class Slot(models.Model):
                 name="registration_id_holds_one_slot",
             ),
         ]
-        indexes = [models.Index(fields=["tenant"], condition=Q(released_at=None), name="slots_taken")]
+        indexes = [
+            models.Index(fields=["tenant"], condition=Q(released_at=None), name="slots_taken"),
+            models.Index(fields=["registration_id"], condition=Q(registration_id__isnull=False), name="slots_of_registration"),
+        ]
 
     def __str__(self) -> str:
         return self.registration_id or str(self.id)

@@ -2,6 +2,21 @@
 
 from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
 from tenants.models.credentials import ApiToken, EnrolmentKey
+from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce, TrustPolicy
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
 
-__all__ = ["ApiToken", "AuditChain", "AuditEvent", "AuditSeal", "EnrolmentKey", "Membership", "Plan", "Quota", "Tenant"]
+__all__ = [
+    "ApiToken",
+    "AuditChain",
+    "AuditEvent",
+    "AuditSeal",
+    "Enrolment",
+    "EnrolmentGroup",
+    "EnrolmentKey",
+    "Membership",
+    "Nonce",
+    "Plan",
+    "Quota",
+    "Tenant",
+    "TrustPolicy",
+]

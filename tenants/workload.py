@@ -1,0 +1,5 @@
+"""temporary"""
+
+
+def recognise(token, *, account, now):
+    raise NotImplementedError
