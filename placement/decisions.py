@@ -107,7 +107,7 @@ def _look_as_json(look: Look) -> dict[str, Any]:
         "blind": decision.blind,
         "size": look.size,
         "largest": look.largest,
-        "weighed": [asdict(weighed) for weighed in decision.weighed],
+        "weighed": [weighed._asdict() for weighed in decision.weighed],
         "refused": dict(decision.refused),
         "refusals": dict(decision.refusals),
         "clusters": [asdict(cluster) for cluster in look.clusters],
