@@ -18,6 +18,7 @@ from placement import external as outside
 from placement.decisions import Asked, Look
 from placement.engine import regions
 from placement.engine.choice import choose, choose_dedicated
+from placement.engine.hints import hinted
 from placement.engine.facts import ANY, Newcomer, PoolKey
 from placement.engine.regions import NotAllowed, Preference, Wish
 from placement.errors import NoClusterAvailable, RegionNotInPlan
@@ -109,7 +110,7 @@ def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -
     looks: list[Look] = []
     for region in asked.preference.regions:
         for _attempt in range(TRIES):
-            look = _look(asked.newcomer, region, snapshot, now=now)
+            look = _look(asked, region, snapshot, now=now)
             for cluster_id in look.decision.ranked:
                 if binding := _bind_to(cluster_id, tenant, asked, [*looks, look], now=now):
                     return binding, looks
@@ -119,14 +120,15 @@ def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -
     return None, looks
 
 
-def _look(newcomer: Newcomer, region: str, snapshot: Snapshot, *, now: datetime) -> Look:
+def _look(asked: Asked, region: str, snapshot: Snapshot, *, now: datetime) -> Look:
+    newcomer = asked.newcomer
     if newcomer.kind == Cluster.Kind.DEDICATED:
         there = [cluster.cluster_id for cluster in snapshot.dedicated if cluster.region == region]
         clusters = facts.load(now=now, only=there)
         return Look.of_dedicated(choose_dedicated(newcomer, clusters), clusters)
     key = PoolKey(region, newcomer.service_class, newcomer.residency or ANY)
     pool = snapshots.renewed(snapshot.pool(key), newcomer.tenant_id, now=now)
-    return Look.of_pool(choose(newcomer, pool), pool, newcomer.tenant_id)
+    return Look.of_pool(hinted(choose(newcomer, pool), newcomer, pool, asked.wish.cluster), pool, newcomer.tenant_id)
 
 
 def _bind_to(cluster_id: str, tenant: Tenant, asked: Asked, looks: list[Look], *, now: datetime) -> Binding | None:
