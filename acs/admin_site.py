@@ -25,7 +25,10 @@ class OperatorSite(AdminSite):
     empty_value_display = "-"
 
     def get_urls(self) -> list[Any]:
-        return [path("language/", set_language, name="language"), *super().get_urls()]
+        from placement.admin import pages  # models are loaded by now
+
+        pools = path("placement/pools/", self.admin_view(pages.pools_page), name="placement_pools")
+        return [path("language/", set_language, name="language"), pools, *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """What is looked at most comes first."""

@@ -22,7 +22,7 @@ from acs.callers import Proof
 from placement import bindings, external, grants, nearness, settling, slots, standing
 from placement.engine.regions import Wish
 from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
-from placement.grants import Asked, Promised, SlotVanished
+from placement.grants import Promised, SlotVanished
 from placement.headscale import keys
 from placement.models import Binding, Cluster, Grant
 from placement.names import headscale_url

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from placement import clusters, devices, fleetdb, load, retiring, settling, slots
+from placement import clusters, devices, fleetdb, history, load, retiring, settling, slots
 from placement.devices import Sighting, account_of
 from placement.errors import ClusterError
 from placement.headscale import metrics
@@ -138,7 +138,8 @@ def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetim
         strays = settling.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
         slots.release_of_cluster(cluster.cluster_id, seen_from=seen.started_at, now=now)
         if seen.load is not None:
-            load.store(cluster.cluster_id, seen.load, sessions=seen.online, at=seen.started_at)
+            load.take(cluster, seen.load, sessions=seen.online, at=seen.started_at)
+        history.note(cluster.cluster_id, at=seen.started_at)
         run = PollRun.objects.create(
             cluster=cluster,
             started_at=seen.started_at,

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count
 
 from placement import outbox
-from placement.models import Cluster, Device, Grant, Watch
+from placement.models import Alert, Cluster, Device, Grant, Heat, Waiting, Watch
 from tenants.models import AuditEvent, Tenant
 
 
@@ -48,9 +48,34 @@ def look(now: datetime) -> list[Standing]:
             [((cluster_id,), (now - at).total_seconds()) for cluster_id, at, _ in watched if at],
         ),
         Standing("acs_cluster_poll_failures", "Failed polls in a row.", ("cluster_id",), [((c,), failures) for c, _, failures in watched]),
+        *_engine(now),
         Standing("acs_audit_unsealed", "Audit events without a place in their chain.", (), [((), unsealed)]),
         Standing("acs_outbox_depth", "Events of the fleet that wait for the consumer.", (), [((), waiting.depth)]),
         Standing("acs_outbox_lag_seconds", "Age of the oldest of them.", (), [((), waiting.lag(now))]),
+    ]
+
+
+def _engine(now: datetime) -> list[Standing]:
+    heats = list(Heat.objects.values_list("cluster_id", "at", "measured", "breaker_open"))
+    waiting, alerts = Waiting.objects.across_tenants(), Alert.objects.filter(closed_at=None)
+    return [
+        Standing(
+            "acs_cluster_measured", "Measured utilisation.", ("cluster_id",), [((c,), used) for c, _, used, _ in heats if used is not None]
+        ),
+        Standing(
+            "acs_cluster_breaker_open",
+            "Takes no tenants, for it is overloaded.",
+            ("cluster_id",),
+            [((c,), is_open) for c, _, _, is_open in heats],
+        ),
+        Standing(
+            "acs_cluster_load_age_seconds",
+            "Time since the last load sample.",
+            ("cluster_id",),
+            [((c,), (now - at).total_seconds()) for c, at, _, _ in heats if at],
+        ),
+        Standing("acs_placement_waiting", "Tenants that wait for a cluster.", ("want",), _counts(waiting, "want")),
+        Standing("acs_alerts_open", "Open alerts.", ("kind",), _counts(alerts, "kind")),
     ]
 
 

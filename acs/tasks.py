@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import suppress
 from datetime import timedelta
 
@@ -12,10 +13,11 @@ from django.utils import timezone
 
 from acs import metrics, queue, sweep
 from acs import poll as polling
+from placement import history, load, reassess
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
-from placement.models import Cluster, Echo, PollRun
+from placement.models import Cluster, Echo, LoadSample, PollRun
 from tenants import audit
 from tenants.models import Tenant
 
@@ -38,6 +40,35 @@ def poll_cluster(cluster_id: str) -> None:
     run = polling.poll(cluster_id, now=timezone.now())
     if run is not None:
         metrics.count_poll(cluster_id, run.outcome)
+
+
+@shared_task
+def load_all() -> None:
+    """Ask for a sample of every serving cluster, spread over the interval."""
+    for cluster_id in _serving():
+        pull_load.apply_async((cluster_id,), countdown=random.uniform(0, settings.LOAD_SECONDS * 0.8), expires=settings.LOAD_SECONDS * 2)  # noqa: S311 - jitter, no secret
+
+
+@shared_task
+def pull_load(cluster_id: str) -> None:
+    load.pull(cluster_id, now=timezone.now())
+
+
+@shared_task
+def mark_hot() -> None:
+    load.mark_hot(now=timezone.now())
+
+
+@shared_task
+def reassess_all() -> None:
+    """What every tenant is expected to have, from its plan or its own history."""
+    for cluster_id in Cluster.objects.exclude(registered_at=None).values_list("cluster_id", flat=True):
+        reassess_cluster.apply_async((cluster_id,), expires=3600)
+
+
+@shared_task
+def reassess_cluster(cluster_id: str) -> None:
+    reassess.reassess(cluster_id, now=timezone.now())
 
 
 @shared_task
@@ -82,6 +113,8 @@ def serve_waiting() -> None:
 
 @shared_task
 def forget_old_polls() -> None:
-    """Poll runs beyond the retention period, and idempotency keys that were held long enough."""
+    """Poll runs, load samples and hours beyond their retention, and idempotency keys that were held long enough."""
     Echo.objects.filter(created_at__lt=timezone.now() - IDEMPOTENCY_HELD).delete()
+    LoadSample.objects.filter(at__lt=timezone.now() - timedelta(days=settings.LOAD_SAMPLE_DAYS)).delete()
+    history.forget(now=timezone.now())
     PollRun.objects.filter(started_at__lt=timezone.now() - timedelta(days=settings.POLL_RUN_DAYS)).delete()

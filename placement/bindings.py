@@ -43,9 +43,11 @@ def settle(tenant: Tenant, *, wish: Wish, now: datetime) -> Binding:
     snapshot = snapshots.current(now=now)
     preference = prefer(tenant, wish, snapshot)
     newcomer = newcomer_of(tenant)
-    for earlier in waiting.ahead_of(tenant, newcomer, preference.regions, now=now, limit=SERVED_FIRST):
-        serve(earlier.tenant, list(earlier.regions), now=now)
     asked = Asked(newcomer, wish, preference)
+    ahead = waiting.ahead_of(tenant, newcomer, preference.regions, now=now, limit=SERVED_FIRST)
+    if ahead and any(_look(newcomer, region, snapshot, now=now).decision.ranked for region in preference.regions):
+        for earlier in ahead:  # there is room again, and it is theirs first
+            serve(earlier.tenant, list(earlier.regions), now=now)
     binding, looks = _place(tenant, asked, snapshot, now=now)
     if binding is not None:
         return binding

@@ -16,7 +16,8 @@ FACTS = """
 select c.cluster_id, c.region, c.service_class, c.residency, c.kind, c.state, c.capacity, c.committed, c.tenants, c.max_tenants,
     coalesce(h.sessions, 0), coalesce(c.max_sessions, c.capacity), h.measured,
     case when c.metrics_url <> '' then greatest(0, extract(epoch from %(now)s - coalesce(h.at, c.registered_at)) / %(interval)s)::float end,
-    coalesce(h.breaker_open, false), coalesce(c.reserved_for_id::text, '')
+    coalesce(h.breaker_open, false), coalesce(c.reserved_for_id::text, ''),
+    coalesce(greatest(0, c.committed - h.promised), 0)
 from placement_cluster c left join placement_heat h on h.cluster_id = c.cluster_id
 where c.registered_at is not null and (%(everything)s or c.cluster_id = any(%(only)s))
 """

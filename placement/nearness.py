@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
-from placement.models import Nearness, Region
+from placement.models import Cluster, Nearness, Region
 from tenants import audit
 from tenants.errors import MalformedRequest, WrongState
 
@@ -71,6 +73,32 @@ def unlearn(place: str, *, actor: str, now: datetime) -> None:
     if Nearness.objects.filter(network=network, country=country).delete()[0] != 1:
         raise WrongState(_("nothing was told of %(place)s") % {"place": place})
     audit.record("region.unlearn", actor=actor, tenant=None, target=network or country, now=now)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A region: its clusters, and what operators told of it."""
+
+    name: str
+    title: str
+    clusters: int
+    neighbours: list[str]
+    near: list[str]
+
+
+def everywhere() -> list[Place]:
+    """Every region that a cluster or an operator names."""
+    described = {region.pk: region for region in Region.objects.all()}
+    counted = Counter(Cluster.objects.values_list("region", flat=True))
+    near: dict[str, list[str]] = {}
+    for row in Nearness.objects.all():
+        near.setdefault(row.region, []).append(row.network or row.country)
+    names = sorted({*described, *counted, *near})
+    unknown = Region()
+    return [
+        Place(name, (told := described.get(name, unknown)).title, counted[name], list(told.neighbours), near.get(name, []))
+        for name in names
+    ]
 
 
 def read_place(place: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import connection, transaction
 
-from placement import clusters, inspection, policy
+from placement import clusters, inspection, policy, reshaping
 from placement.errors import ClusterError
 from placement.headscale.admin import Admin
 from placement.headscale.fleet import admin_keys, connect, fleets, noise, roles
@@ -23,7 +23,10 @@ from tenants import audit
 
 ADMIN_KEY_LIFETIME = timedelta(days=3650)  # ACS's own key; `--new-admin-key` replaces it
 
-TOLD = ("region", "kind", "capacity", "client_url", "admin_url", "metrics_url", "prefix_v4", "prefix_v6", "admin_key_sealed")
+TOLD = (
+    *("region", "kind", "capacity", "service_class", "residency", "client_url", "admin_url", "metrics_url", "prefix_v4", "prefix_v6"),
+    "admin_key_sealed",
+)
 
 
 class UnknownCluster(RegistrationRefused):
@@ -47,6 +50,8 @@ class External:
     prefix_v6: str = ""
     capacity: int | None = None
     kind: str = ""
+    service_class: str = ""
+    residency: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def register(
     """Check the server and let it serve: an offline cluster becomes active, or cordoned; a serving one keeps its state.
 
     `external` is None for a cluster of a fleet. `replace_policy` gives up a policy that ACS did not write.
-    Raises: RegistrationRefused, by what is wrong (placement/inspection.py and above).
+    Raises: RegistrationRefused, by what is wrong (placement/inspection.py and above), MalformedRequest, and WrongState where a tenant that lives on
+        the cluster was promised something else than `external` says.
     """
     cluster = _candidate(cluster_id, external)
     _check_addresses(cluster)
@@ -100,6 +106,9 @@ def _candidate(cluster_id: str, external: External | None) -> Cluster:
         raise UnknownCluster(f"{cluster_id} is a cluster of the fleet {known.fleet_id}: register it without --external.")
     cluster = known or Cluster(cluster_id=cluster_id)
     given = {name: value for name, value in vars(external).items() if value not in ("", None) and name != "admin_key"}
+    reshaping.check_form({name: value for name, value in given.items() if name in reshaping.FIELDS})
+    if known is not None:
+        reshaping.check_promises(known, given)
     for name, value in given.items():
         setattr(cluster, name, value)
     if external.admin_key:

@@ -110,6 +110,12 @@ def current(*, now: datetime) -> Snapshot:
     return built
 
 
+def fresh(*, now: datetime) -> Snapshot:
+    """Read this moment, for people who look: what they changed a second ago is in it."""
+    with connection.cursor() as cursor:
+        return _read(cursor, now)
+
+
 def _read(cursor: Any, now: datetime) -> Snapshot:
     """The version first: facts read after it are as new, or newer, and then the next look rebuilds."""
     return build(facts.version(cursor), facts.read(cursor, now=now), _latest)

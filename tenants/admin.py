@@ -38,7 +38,7 @@ class PlanChoiceForm(forms.Form):
 class PlanForm(forms.ModelForm):
     class Meta:
         model = Plan
-        fields: tuple[str, ...] = ("title", "max_devices", "expected_devices", "regions", "default_region", "strategy")
+        fields: tuple[str, ...] = ("title", "max_devices", "expected_devices", "regions", "default_region", "service_class", "strategy")
 
 
 class NewPlanForm(PlanForm):
@@ -56,6 +56,9 @@ class NewTenantForm(forms.Form):
     )
     title = forms.CharField(label=_("title"), max_length=120, required=False)
     plan = forms.ModelChoiceField(Plan.objects.all(), label=_("plan"))
+    residency = forms.SlugField(
+        label=_("residency"), max_length=32, required=False, help_text=_("The jurisdiction its data must stay in. Empty: anywhere.")
+    )
 
 
 def tenant_field(model: type[Any], **options: Any) -> forms.ModelChoiceField[Tenant]:
@@ -91,10 +94,10 @@ class NewTokenForm(forms.Form):
 
 @admin.register(Plan)
 class PlanAdmin(OperatorAdmin):
-    list_display = ("name", "title", "max_devices", "expected_devices", "strategy", "where", "tenants_on_it")
-    list_filter = ("strategy",)
+    list_display = ("name", "title", "max_devices", "expected_devices", "strategy", "service_class", "where", "tenants_on_it")
+    list_filter = ("strategy", "service_class")
     search_fields = ("name", "title")
-    fields = ("name", "title", "max_devices", "expected_devices", "where", "default_region", "strategy", "tenants_on_it")
+    fields = ("name", "title", "max_devices", "expected_devices", "where", "default_region", "strategy", "service_class", "tenants_on_it")
     add_form = NewPlanForm
     add_lead = _("What a tenant may use. Its limits can be changed later, its name stays.")
     verbs = (
@@ -188,7 +191,20 @@ class TenantAdmin(OperatorAdmin):
     search_fields = ("account", "title")
     list_select_related: ClassVar[Any] = ("plan", "quota")
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("account", "title", columns.stated(), columns.linked("plan", _("plan")), "devices_used", "created_at")}),
+        (
+            None,
+            {
+                "fields": (
+                    "account",
+                    "title",
+                    columns.stated(),
+                    columns.linked("plan", _("plan")),
+                    "residency",
+                    "devices_used",
+                    "created_at",
+                )
+            },
+        ),
         (_("What has been set in motion"), {"fields": ("suspended_at", "closed_at", "devices_expire_at", "devices_delete_at")}),
     )
     verbs = TENANT_VERBS
@@ -212,7 +228,7 @@ class TenantAdmin(OperatorAdmin):
         )
 
     def create(self, act: Act, request: HttpRequest) -> tuple[Tenant, str]:  # noqa: ARG002 - the base's signature
-        return lifecycle.create(act.said["account"], plan=act.said["plan"], title=act.said["title"], **act.told), ""
+        return lifecycle.create(**act.said, **act.told), ""
 
 
 person = columns.linked("user", _("person"))

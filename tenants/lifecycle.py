@@ -1,4 +1,4 @@
-"""A tenant's life: created, suspended and resumed, closed and (until its devices are deleted) reopened, moved to another plan.
+"""A tenant's life: created, suspended and resumed, closed and (until its devices are deleted) reopened, moved to another plan or jurisdiction.
 
 Suspending stops new keys at once and, after a grace period, expires the devices; closing deletes them after a retention period.
 Both are only marked here; acs/tasks.py carries out what has fallen due, so that either can be undone until then.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -20,14 +21,15 @@ RETENTION = timedelta(days=30)
 
 
 @transaction.atomic
-def create(account: str, *, plan: Plan, now: datetime, actor: str, title: str = "") -> Tenant:
+def create(account: str, *, plan: Plan, now: datetime, actor: str, title: str = "", residency: str = "") -> Tenant:
     """A new tenant with its quota. It gets a cluster with its first device. Raises: InvalidAccount, MalformedRequest (the account is taken)."""
     accounts.check(account)
+    _check_residency(residency)
     if Tenant.objects.filter(account=account).exists():
         raise MalformedRequest({"account": _("taken")})
-    tenant = Tenant.objects.create(account=account, title=title, plan=plan)
+    tenant = Tenant.objects.create(account=account, title=title, plan=plan, residency=residency)
     Quota.objects.create(tenant=tenant, limit=plan.max_devices)
-    audit.record("tenant.create", actor=actor, tenant=tenant, target=account, now=now, plan=plan.name)
+    audit.record("tenant.create", actor=actor, tenant=tenant, target=account, now=now, plan=plan.name, residency=residency)
     return tenant
 
 
@@ -100,6 +102,24 @@ def retitle(tenant: Tenant, title: str, *, now: datetime, actor: str) -> None:
     """What people read beside the account."""
     Tenant.objects.filter(pk=tenant.pk).update(title=title)
     audit.record("tenant.retitle", actor=actor, tenant=tenant, target=tenant.account, now=now, title=title)
+
+
+@transaction.atomic
+def change_residency(tenant: Tenant, residency: str, *, now: datetime, actor: str) -> Tenant:
+    """Where its data must stay from now on; empty: anywhere. placement/residency.py asks its cluster first. Raises: MalformedRequest, WrongState."""
+    _check_residency(residency)
+    locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
+    before = locked.residency
+    Tenant.objects.filter(pk=locked.pk).update(residency=residency)
+    audit.record("tenant.change_residency", actor=actor, tenant=locked, target=locked.account, now=now, before=before, after=residency)
+    return Tenant.objects.select_related("plan").get(pk=locked.pk)
+
+
+def _check_residency(residency: str) -> None:
+    try:
+        Tenant._meta.get_field("residency").run_validators(residency)
+    except ValidationError as error:
+        raise MalformedRequest({"residency": " ".join(error.messages)}) from None
 
 
 def _lock(tenant: Tenant, *states: Tenant.State) -> Tenant:

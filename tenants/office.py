@@ -47,7 +47,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing that can be done to a row. `bulk` ones are offered in lists too; `grave` ones look it."""
+    """One thing that can be done to a row. `bulk` ones are offered in lists too; `grave` ones look it; after those that are its end there is no row."""
 
     name: str
     label: Text
@@ -58,6 +58,7 @@ class Verb:
     initial: Callable[[Any], dict[str, Any]] = lambda _: {}
     grave: bool = False
     bulk: bool = False
+    ends: bool = False
 
 
 def actor_of(request: HttpRequest) -> str:
@@ -160,10 +161,11 @@ class OperatorAdmin(admin.ModelAdmin):
             raise Http404
         if not self.may_act(request):
             raise PermissionDenied
+        back = self._address("change", obj.pk)
         form = verb.form(request.POST if request.method == "POST" else None, initial=verb.initial(obj))
         if request.method == "POST" and form.is_valid() and self._done(request, verb, obj, form):
-            return HttpResponseRedirect(self._address("change", obj.pk))
-        return self._ask(request, verb, [obj], form, back=self._address("change", obj.pk))
+            return HttpResponseRedirect(self._address("changelist") if verb.ends else back)
+        return self._ask(request, verb, [obj], form, back=back)
 
     def _done(self, request: HttpRequest, verb: Verb, obj: Any, form: forms.BaseForm) -> bool:
         """Whether the verb was done; why not is said in the form."""

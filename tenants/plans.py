@@ -25,6 +25,7 @@ def create(
     expected_devices: int = 10,
     regions: list[str] | None = None,
     default_region: str = "",
+    service_class: str = "standard",
     strategy: str = Plan.Strategy.SHARED,
 ) -> Plan:
     """A new plan. Raises: MalformedRequest naming each field that is wrong."""
@@ -36,6 +37,7 @@ def create(
         expected_devices=expected_devices,
         regions=regions,
         default_region=default_region,
+        service_class=service_class,
         strategy=strategy,
     )
     _check(plan)

@@ -121,3 +121,17 @@ def race(count: int, act: Callable[[int], Any]) -> list[Any]:
     """All at once, each in a thread of its own."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(act, range(count)))
+
+
+def race_here(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """The same for what uses this process's own database: every thread gives its connection back."""
+    from django.db import connection
+
+    def closing(number: int) -> Any:
+        try:
+            return act(number)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(min(count, 8)) as pool:
+        return list(pool.map(closing, range(count)))

@@ -17,11 +17,11 @@ LONG = {
     "acs/settings.py": (320, "the one list of settings"),
     "placement/headscale/admin.py": (300, "one function per call of the admin API"),
     "tenants/admin.py": (450, "Django's admin: a short class per model"),
-    "placement/admin.py": (450, "Django's admin: a short class per model"),
     "tenants/office.py": (300, "what every page of Django's admin shares"),
     "placement/grants.py:promise": (45, "one SQL statement"),
 }
 PURE = (
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "placement" / "engine").glob("*.py")),
     "placement/choice.py",
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",

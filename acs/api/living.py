@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from acs.api import shapes
+from acs.api import cluster_shapes, shapes
 from acs.api.documents import answers
 from acs.api.pages import CursorPages
 from acs.api.scoped import View
@@ -110,9 +110,9 @@ class Clusters(View):
 
     scope, operator_only, ordering = "clusters", True, "cluster_id"
 
-    @extend_schema(operation_id="clusters_list", responses=answers({200: shapes.ClusterShape(many=True)}, 401, 403, 404))
+    @extend_schema(operation_id="clusters_list", responses=answers({200: cluster_shapes.ClusterShape(many=True)}, 401, 403, 404))
     def get(self, request: Request) -> Response:  # noqa: ARG002
-        return self.page(Cluster.objects.select_related("watch"), shapes.ClusterShape)
+        return self.page(Cluster.objects.select_related("watch"), cluster_shapes.ClusterShape)
 
 
 class OneCluster(View):
@@ -121,21 +121,21 @@ class OneCluster(View):
     scope, operator_only = "clusters", True
     verbs = {"cordoned": clusters.cordon, "active": clusters.uncordon, "draining": clusters.drain, "offline": clusters.offline}
 
-    @extend_schema(operation_id="clusters_read", responses=answers({200: shapes.ClusterShape}, 401, 403, 404))
+    @extend_schema(operation_id="clusters_read", responses=answers({200: cluster_shapes.ClusterShape}, 401, 403, 404))
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        return Response(shapes.ClusterShape(self._cluster(cluster_id)).data)
+        return Response(cluster_shapes.ClusterShape(self._cluster(cluster_id)).data)
 
     @extend_schema(
         operation_id="clusters_change",
-        request=shapes.ChangedCluster,
-        responses=answers({200: shapes.ClusterShape}, 400, 401, 403, 404, 409),
+        request=cluster_shapes.ChangedCluster,
+        responses=answers({200: cluster_shapes.ClusterShape}, 400, 401, 403, 404, 409),
     )
     def patch(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        cluster, state = self._cluster(cluster_id), self.body(shapes.ChangedCluster)["state"]
+        cluster, state = self._cluster(cluster_id), self.body(cluster_shapes.ChangedCluster)["state"]
         if cluster.registered_at is None:
             raise WrongState("the cluster is not registered yet: manage.py cluster register")
         self.verbs[state](cluster, **self.acted)
-        return Response(shapes.ClusterShape(self._cluster(cluster_id)).data)
+        return Response(cluster_shapes.ClusterShape(self._cluster(cluster_id)).data)
 
     def _cluster(self, cluster_id: str) -> Any:
         return self.one(Cluster.objects.select_related("watch"), pk=cluster_id)

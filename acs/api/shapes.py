@@ -9,11 +9,11 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from placement.models import Binding, Cluster, Device, Grant
+from placement.models import Binding, Device, Grant
 from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Quota, Tenant
 
 
-def _example(body: dict[str, Any]) -> Any:
+def example(body: dict[str, Any]) -> Any:
     """Shows this body in the OpenAPI document."""
     return extend_schema_serializer(examples=[OpenApiExample("A request", body, request_only=True)])
 
@@ -50,6 +50,7 @@ class TenantShape(serializers.ModelSerializer[Tenant]):
             "account",
             "title",
             "plan",
+            "residency",
             "state",
             "created_at",
             "suspended_at",
@@ -61,20 +62,26 @@ class TenantShape(serializers.ModelSerializer[Tenant]):
         read_only_fields = fields
 
 
-@_example({"account": "acme-inc", "plan": "team", "title": "Acme Inc."})
+@example({"account": "acme-inc", "plan": "team", "title": "Acme Inc."})
 class NewTenant(Fields):
     account = serializers.CharField(max_length=63)
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all())
     title = serializers.CharField(max_length=120, required=False, default="", allow_blank=True)
+    residency = serializers.CharField(
+        max_length=32, required=False, default="", allow_blank=True, help_text="The jurisdiction its data must stay in. Empty: anywhere."
+    )
 
 
-@_example({"plan": "team"})
+@example({"plan": "team"})
 class ChangedTenant(Fields):
     plan = serializers.PrimaryKeyRelatedField(queryset=Plan.objects.all(), required=False)
     title = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    residency = serializers.CharField(
+        max_length=32, required=False, allow_blank=True, help_text="Refused while the tenant lives on a cluster that does not keep it."
+    )
 
 
-@_example({"reason": "invoice 2026-0042 is overdue"})
+@example({"reason": "invoice 2026-0042 is overdue"})
 class Reason(Fields):
     reason = serializers.CharField(max_length=300, required=False, default="", allow_blank=True, help_text="Kept in the audit.")
 
@@ -82,7 +89,7 @@ class Reason(Fields):
 class PlanShape(serializers.ModelSerializer[Plan]):
     class Meta:
         model = Plan
-        fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "strategy"]
+        fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "service_class", "strategy"]
         read_only_fields = fields
 
 
@@ -107,7 +114,7 @@ class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
         read_only_fields = fields
 
 
-@_example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
+@example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
 class NewEnrolmentKey(Fields):
     description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
     max_uses = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2_000_000_000)
@@ -134,7 +141,7 @@ class ApiTokenShape(serializers.ModelSerializer[ApiToken]):
         read_only_fields = fields
 
 
-@_example({"description": "inventory", "scopes": ["devices:core:read"], "expires_in": 2592000})
+@example({"description": "inventory", "scopes": ["devices:core:read"], "expires_in": 2592000})
 class NewApiToken(Fields):
     description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
     scopes = serializers.ListField(child=serializers.CharField(max_length=40), min_length=1)
@@ -168,7 +175,7 @@ class DeviceFilters(Fields):
     gone = serializers.BooleanField(required=False, help_text="true: also devices that left.")
 
 
-@_example({"name": "till-7"})
+@example({"name": "till-7"})
 class ChangedDevice(Fields):
     name = serializers.CharField(max_length=63)
 
@@ -212,27 +219,3 @@ class AuditEventShape(serializers.ModelSerializer[AuditEvent]):
         model = AuditEvent
         fields = ["id", "at", "actor", "verb", "target", "detail", "request_id"]
         read_only_fields = fields
-
-
-class ClusterShape(serializers.ModelSerializer[Cluster]):
-    fleet = serializers.CharField(source="fleet_id", allow_null=True)
-    complete_at = serializers.DateTimeField(
-        source="watch.complete_at", allow_null=True, default=None, help_text="Start of the last complete poll."
-    )
-    derp_map = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Cluster
-        fields = [
-            *["cluster_id", "fleet", "state", "region", "kind", "client_url", "capacity", "committed", "prefix_v4", "prefix_v6", "version"],
-            *["noise_public_key", "registered_at", "complete_at", "derp_map"],
-        ]
-        read_only_fields = fields
-
-    def get_derp_map(self, cluster: Cluster) -> str:
-        return f"/api/v1/derp/{cluster.cluster_id}.json"
-
-
-@_example({"state": "cordoned"})
-class ChangedCluster(Fields):
-    state = serializers.ChoiceField(choices=Cluster.State.choices)

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from acs.api import shapes
 from acs.api.documents import answers
 from acs.api.scoped import View
+from placement import residency
 from tenants import credentials, lifecycle, tokens
 from tenants.errors import MalformedRequest
 from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Tenant
@@ -48,6 +49,8 @@ class OneTenant(View):
     )
     def patch(self, request: Request, account: str) -> Response:  # noqa: ARG002
         tenant, wish = self.tenant(), self.body(shapes.ChangedTenant)
+        if "residency" in wish:
+            residency.change(tenant, wish["residency"], **self.acted)
         if "plan" in wish:
             lifecycle.change_plan(tenant, wish["plan"], **self.acted)
         if "title" in wish:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, living, tenants
+from acs.api import derp, living, placing, tenants
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -27,4 +27,13 @@ urlpatterns = [
     path("bindings", living.Bindings.as_view()),
     path("clusters", living.Clusters.as_view()),
     path("clusters/<slug:cluster_id>", living.OneCluster.as_view()),
+    path("placement/pools", placing.Pools.as_view()),
+    path("placement/decisions", placing.Decisions.as_view()),
+    path("placement/decisions/<uuid:decision_id>", placing.OneDecision.as_view()),
+    path("placement/waiting", placing.WaitingTenants.as_view()),
+    path("placement/alerts", placing.Alerts.as_view()),
+    path("placement/plans", placing.Plans.as_view()),
+    path("placement/plans/<uuid:plan_id>", placing.OnePlan.as_view()),
+    path("placement/simulations", placing.Simulations.as_view()),
+    path("placement/regions", placing.Regions.as_view()),
 ]

@@ -1,12 +1,14 @@
 """What the engine knows of clusters, pools and tenants, and what it answers. Load and capacity count devices; utilisation is a share.
 
 Utilisation U = max(committed / capacity, measured): the ledger alone is blind to real heat, a sample alone sends everybody to the same place.
+A sample is some time old, so what was promised since it was taken counts on top of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class ClusterFacts:
     """One cluster as it stands. `measured` and `age` (in sampling intervals) are None where there is nothing to sample.
 
     `sessions` are online devices; `max_tenants` None is no limit; `reserved_for` names the tenant that a dedicated cluster is kept for.
+    `promised_since`: devices that were promised after the sample was taken: in `committed` already, in `measured` not yet.
     """
 
     cluster_id: str
@@ -62,6 +65,7 @@ class ClusterFacts:
     age: float | None = None
     breaker_open: bool = False
     reserved_for: str = ""
+    promised_since: int = 0
 
     @property
     def is_stale(self) -> bool:
@@ -117,7 +121,8 @@ class Pool:
         active = [cluster for cluster in known.values() if cluster.state == "active" and cluster.kind == kind]
         sampled = [cluster for cluster in active if cluster.age is not None]
         blind = 2 * sum(cluster.is_stale for cluster in sampled) > len(sampled)
-        mean = sum(cluster.utilisation(blind=blind) for cluster in active) / len(active) if active else 0.0
+        used = fsum(cluster.utilisation(blind=blind) for cluster in active)  # exact: the same in whatever order they come
+        mean = used / len(active) if active else 0.0
         return cls(key, ring, known, mean, blind, max((cluster.capacity for cluster in active), default=0))
 
 

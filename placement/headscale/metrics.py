@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from placement.engine.heat import quantile
 from placement.errors import ClusterSilent, ClusterUnreachable
 from placement.headscale.wire import NoAnswer, NotSent, exchange, new_client
 
@@ -73,19 +73,3 @@ def parse(text: str) -> LoadReading:
 def _buckets(samples: Iterable[Sample]) -> tuple[tuple[float, float], ...]:
     """(upper bound in seconds, how many up to it), ascending."""
     return tuple(sorted((float(s.labels["le"]), s.value) for s in samples if s.name == f"{_PEERS}_bucket"))
-
-
-def quantile(buckets: Iterable[tuple[float, float]], share: float) -> float | None:
-    """The value below which `share` of a histogram's observations lie, by linear interpolation in its bucket, as Prometheus does.
-
-    None without observations; infinity where it lies past the last finite bound.
-    """
-    known = list(buckets)
-    if not known or known[-1][1] <= 0:
-        return None
-    wanted, below, seen = share * known[-1][1], 0.0, 0.0
-    for bound, count in known:
-        if count >= wanted:
-            return math.inf if math.isinf(bound) else below + (bound - below) * (wanted - seen) / (count - seen)
-        below, seen = bound, count
-    return math.inf

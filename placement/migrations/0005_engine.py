@@ -67,6 +67,7 @@ class Migration(migrations.Migration):
                 ('peer_seconds', models.FloatField(default=0, verbose_name='peer calculation p95 in seconds')),
                 ('memory', models.BigIntegerField(default=0, verbose_name='resident memory in bytes')),
                 ('measured', models.FloatField(blank=True, null=True, verbose_name='measured utilisation')),
+                ('promised', models.PositiveIntegerField(blank=True, help_text='What was promised since is not measured yet.', null=True, verbose_name='devices promised at the sample')),
                 ('breaker_open', models.BooleanField(default=False, verbose_name='breaker open')),
                 ('above', models.PositiveIntegerField(default=0, verbose_name='samples over the limit in a row')),
                 ('cool_since', models.DateTimeField(blank=True, null=True, verbose_name='cool since')),

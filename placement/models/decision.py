@@ -49,7 +49,7 @@ class Decision(models.Model):
         indexes = [models.Index(fields=["tenant", "-at"], name="decisions_of_tenant")]
 
     def __str__(self) -> str:
-        return f"{self.tenant_id} {self.outcome} {self.cluster_id or ''}".rstrip()
+        return f"{self.tenant.account}: {self.get_outcome_display()} {self.cluster_id or ''}".rstrip()
 
 
 class Waiting(models.Model):
@@ -79,7 +79,7 @@ class Waiting(models.Model):
         indexes = [models.Index(fields=["want", "since"], name="waiting_in_order")]
 
     def __str__(self) -> str:
-        return f"{self.tenant_id} {self.want}"
+        return self.tenant.account
 
 
 class MovePlan(models.Model):

@@ -31,6 +31,9 @@ class Heat(models.Model):
     peer_seconds = models.FloatField(_("peer calculation p95 in seconds"), default=0)
     memory = models.BigIntegerField(_("resident memory in bytes"), default=0)
     measured = models.FloatField(_("measured utilisation"), null=True, blank=True)
+    promised = models.PositiveIntegerField(
+        _("devices promised at the sample"), null=True, blank=True, help_text=_("What was promised since is not measured yet.")
+    )
     breaker_open = models.BooleanField(_("breaker open"), default=False)
     above = models.PositiveIntegerField(_("samples over the limit in a row"), default=0)
     cool_since = models.DateTimeField(_("cool since"), null=True, blank=True)

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from placement.models import Binding, Device, Grant, LoadSample, PollRun, Slot, Watch
+from placement import bindings
+from placement.engine.regions import Wish
+from placement.errors import NoClusterAvailable
+from placement.models import (
+    Alert,
+    Binding,
+    Device,
+    Grant,
+    Heat,
+    LoadSample,
+    MovePlan,
+    Nearness,
+    PollRun,
+    Region,
+    Slot,
+    TenantHour,
+    Waiting,
+    Watch,
+)
 from tenants import audit, tokens
 from tenants.models import Membership
 from tests import factories
@@ -38,4 +57,28 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         LoadSample.objects.create(
             cluster=cluster, at=now, sessions=2, cpu_seconds=1, memory_bytes=2**26, queue_depth=0, peer_calculations=1
         )
+        engine_rows(cluster, n, now)
     audit.seal_all()
+
+
+def engine_rows(cluster, n: int, now) -> None:
+    """What the placement engine leaves: a decision, a place in the queue, a plan, heat, an alert, a region."""
+    with suppress(NoClusterAvailable):
+        bindings.settle(factories.tenant(), wish=Wish(), now=now)
+    wished = factories.tenant()
+    Waiting.objects.create(
+        tenant=wished, want="room", since=now, asked_at=now, regions=["eu"], service_class="standard", load=5, why="full"
+    )
+    MovePlan.objects.create(
+        kind="drain", subject=f"till-{n}", made_at=now, made_by="system:tests", moves=1,
+        document={
+            "kind": "drain", "moves": [{"tenant_id": str(wished.pk), "source": "a", "target": "b", "load": 5}], "load": 5, "least": 5,
+            "stays": [{"tenant_id": str(wished.pk), "cluster_id": "a", "why": "has_room_for"}],
+            "before": {"mean": 0.5, "highest": 0.6, "ratio": 1.2}, "after": {"mean": 0.5, "highest": 0.5, "ratio": 1.0},
+        },
+    )  # fmt: skip
+    Heat.objects.get_or_create(cluster=cluster, defaults={"at": now, "measured": 0.4})
+    TenantHour.objects.create(tenant=wished, hour=now, peak=3)
+    Alert.objects.create(kind="no-room", subject=f"till-{n}", opened_at=now, last_at=now, facts={"region": "eu"})
+    Region.objects.create(name=f"region-{n}", title="Till", neighbours=["us"])
+    Nearness.objects.create(network=f"10.{n}.0.0/16", region="eu")

@@ -89,7 +89,8 @@ def test_every_message_has_its_chinese():
 
 def test_translations_have_the_placeholders_of_their_messages():
     for entry in entries():
-        assert set(PLACEHOLDER.findall(entry.key)) == set(PLACEHOLDER.findall(entry.translation)), entry.key
+        message = entry.texts.get("msgid_plural") or entry.key  # a language of one form tells every number in it
+        assert set(PLACEHOLDER.findall(message)) == set(PLACEHOLDER.findall(entry.translation)), entry.key
 
 
 def test_the_compiled_catalogue_is_in_step():

@@ -86,6 +86,7 @@ def test_a_new_plan_and_a_changed_one_reach_the_quota(office):
         "expected_devices": 1,
         "regions": "eu,us",
         "default_region": "ap",
+        "service_class": "standard",
         "strategy": "shared",
     }
     answer = office.post("/admin/tenants/plan/add/", said)
@@ -94,7 +95,8 @@ def test_a_new_plan_and_a_changed_one_reach_the_quota(office):
     plan = Plan.objects.get(name="small")
     assert plan.regions == ["eu", "us"]
     tenant = lifecycle.create("on-small", plan=plan, now=timezone.now(), actor="system:tests")
-    act(office, plan, "change", title="Small", max_devices=5, expected_devices=1, regions="", default_region="", strategy="shared")
+    act(office, plan, "change", **{**said, "max_devices": 5, "regions": "", "service_class": "premium"})
+    assert Plan.objects.get(name="small").service_class == "premium"
     tenant.quota.refresh_from_db()
     assert tenant.quota.limit == 5
     assert acts("plan.change") == ["operator:olga"]

@@ -10,7 +10,8 @@ import pytest
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
-from placement.models import Binding, Device
+from placement import moveplans
+from placement.models import Binding, Decision, Device
 from tenants import lifecycle, tokens
 from tenants.models import ApiToken
 from tests import factories
@@ -56,12 +57,15 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         joined_at=timezone.now(),
         seen_at=timezone.now(),
     )
+    decision = Decision.objects.of(customer.tenant).get()
     return {
         "account": customer.account,
         "key_id": customer.key.pk,
         "token_id": token.pk,
         "device_id": device.pk,
         "cluster_id": fleet_cluster.cluster_id,
+        "decision_id": decision.pk,
+        "plan_id": moveplans.make_drain([fleet_cluster.cluster_id], actor="system:tests", now=timezone.now()).pk,
     }
 
 

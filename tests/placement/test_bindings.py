@@ -159,7 +159,7 @@ def test_who_cannot_be_placed_keeps_a_place_and_operators_are_told_what_to_add(f
     tenant = a_tenant(default_region="eu")
     refused(tenant)
     first = Waiting.objects.of(tenant).get()
-    refused(tenant)
+    refused(tenant, later=2)
     again = Waiting.objects.of(tenant).get()
     assert (again.since, again.asked, again.regions) == (first.since, 2, ["eu"])
     alert = Alert.objects.get(kind="no-room", closed_at=None)

@@ -29,7 +29,7 @@ def run(capsys: Any) -> Any:
 def test_a_tenants_life_on_the_command_line(run):
     run("plan", "create", "team", "--title", "Team", "--max-devices", "7", "--region", "eu", "--region", "us", "--default-region", "eu")
     run("plan", "create", "large", "--title", "Large", "--max-devices", "70")
-    assert "team  7 devices  shared  eu, us  Team" in run("plan", "list")
+    assert "team  7 devices  shared  standard  eu, us  Team" in run("plan", "list")
     assert run("tenant", "create", "acme-inc", "--plan", "team", "--title", "Acme Inc.") == "acme-inc is active\n"
     assert "acme-inc  active  team  0/7 slots  Acme Inc." in run("tenant", "list")
     assert "devices expire" in run("tenant", "suspend", "acme-inc", "--reason", "a test")

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from django.db import transaction
 
-from placement import derp
+from placement import derp, reshaping
 from placement.headscale.fleet import config, connect, fleets, noise, prefixes, probe, roles, schema
 from placement.headscale.fleet.connect import Connection
 from placement.headscale.fleet.fleets import Done
 from placement.models import Cluster, Fleet
+from tenants.errors import MalformedRequest
 
 
 class CannotAdd(Exception):
@@ -26,7 +28,7 @@ class CannotAdd(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the operator asks for. Empty prefixes: the next free ones. `capacity` is in devices."""
+    """What the operator asks for. Empty prefixes: the next free ones. `capacity` is in devices. None: as it is, or the usual of a new cluster."""
 
     cluster_id: str
     region: str
@@ -34,8 +36,10 @@ class Wish:
     metrics_listen: str
     client_url: str
     folder: Path
-    kind: str = Cluster.Kind.SHARED
-    capacity: int = 500
+    kind: str | None = None
+    capacity: int | None = None
+    service_class: str | None = None
+    residency: str | None = None
     prefix_v4: str = ""
     prefix_v6: str = ""
     derp_map: config.Map | None = None
@@ -51,6 +55,7 @@ def add(connection: Connection, fleet: Fleet, wish: Wish, *, conninfo: str) -> D
     known = Cluster.objects.filter(pk=wish.cluster_id).first()
     if known and known.fleet_id != fleet.pk:
         raise CannotAdd(f"{wish.cluster_id} is a cluster of {known.fleet_id or 'its own, external'}")
+    _check_shape(wish, known)
     done = Done(version=schema.version(connection))
     block_v4, block_v6 = blocks = reserve(connection, wish)
     if roles.make_server(connection, wish.cluster_id):
@@ -62,6 +67,23 @@ def add(connection: Connection, fleet: Fleet, wish: Wish, *, conninfo: str) -> D
     if _write_row(fleet, wish, blocks, known):
         done.changes.append(f"cluster {wish.cluster_id} with {block_v4} and {block_v6}, offline until it is registered")
     return done
+
+
+def _check_shape(wish: Wish, known: Cluster | None) -> None:
+    """What a registered cluster stands for is changed by `cluster set`, which asks what its tenants were promised. Raises: CannotAdd."""
+    try:
+        reshaping.check_form(_shape(wish))
+    except MalformedRequest as error:
+        raise CannotAdd(str(error)) from None
+    if known is not None and known.registered_at is not None:
+        for name, value in _shape(wish).items():
+            if (present := getattr(known, name)) != value:
+                raise CannotAdd(f"the {name} of {known.pk} is {present or 'empty'}: `manage.py cluster set {known.pk}` changes that")
+
+
+def _shape(wish: Wish) -> dict[str, Any]:
+    told = {name: getattr(wish, name) for name in ("region", "kind", "capacity", "service_class", "residency")}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def reserve(connection: Connection, wish: Wish) -> tuple[str, str]:
@@ -133,9 +155,7 @@ def _login(connection: Connection, wish: Wish, conninfo: str) -> str:
 @transaction.atomic
 def _write_row(fleet: Fleet, wish: Wish, blocks: tuple[str, str], known: Cluster | None) -> bool:
     values = {
-        "region": wish.region,
-        "kind": wish.kind,
-        "capacity": wish.capacity,
+        **_shape(wish),
         "client_url": wish.client_url,
         "admin_url": f"http://{_reachable(wish.listen)}",
         "metrics_url": f"http://{_reachable(wish.metrics_listen)}/metrics",

@@ -44,8 +44,10 @@ class Command(BaseCommand):
         parser.add_argument("--metrics-listen", required=True, metavar="HOST:PORT")
         parser.add_argument("--client-url", required=True, metavar="URL")
         parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-        parser.add_argument("--kind", default="shared", choices=Cluster.Kind.values)
-        parser.add_argument("--capacity", default=500, type=int, metavar="DEVICES")
+        parser.add_argument("--kind", choices=Cluster.Kind.values, help="shared if left out")
+        parser.add_argument("--capacity", type=int, metavar="DEVICES", help="500 if left out")
+        parser.add_argument("--service-class", metavar="CLASS", help="tenants whose plan names it land here; standard if left out")
+        parser.add_argument("--residency", help="the jurisdiction that the server keeps its tenants' data in")
         parser.add_argument("--prefix-v4", default="")
         parser.add_argument("--prefix-v6", default="")
         parser.add_argument(
@@ -115,6 +117,8 @@ class Command(BaseCommand):
             folder=options["out"],
             kind=options["kind"],
             capacity=options["capacity"],
+            service_class=options["service_class"],
+            residency=options["residency"],
             prefix_v4=options["prefix_v4"],
             prefix_v6=options["prefix_v6"],
             derp_map=yaml.safe_load(derp_map.read_text(encoding="utf-8")) if derp_map else None,

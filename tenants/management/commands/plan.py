@@ -25,15 +25,19 @@ class Command(VerbCommand):
         )
         create.add_argument("--region", action="append", default=[], dest="regions", help="may be repeated; none means every region")
         create.add_argument("--default-region", default="")
+        create.add_argument(
+            "--service-class", default="standard", metavar="CLASS", help="its tenants live on clusters of this class; standard if left out"
+        )
         create.add_argument("--strategy", default=Plan.Strategy.SHARED, choices=Plan.Strategy.values)
         verbs.add_parser("list", help="every plan, a line each")
 
     def do_create(self, *, name: str, **options: Any) -> None:
-        wish = {field: options[field] for field in ("title", "max_devices", "expected_devices", "regions", "default_region", "strategy")}
+        told = ("title", "max_devices", "expected_devices", "regions", "default_region", "service_class", "strategy")
+        wish = {field: options[field] for field in told}
         plans.create(name, **wish, **self.acted)
         self.stdout.write(f"{name}: {wish['max_devices']} devices")
 
     def do_list(self, **_: Any) -> None:
         for plan in Plan.objects.order_by("name"):
             regions = ", ".join(plan.regions) or "every region"
-            self.stdout.write(f"{plan.name}  {plan.max_devices} devices  {plan.strategy}  {regions}  {plan.title}")
+            self.stdout.write(f"{plan.name}  {plan.max_devices} devices  {plan.strategy}  {plan.service_class}  {regions}  {plan.title}")

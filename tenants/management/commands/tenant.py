@@ -27,6 +27,7 @@ class Command(VerbCommand):
         create.add_argument("account", help="becomes a host name, a headscale user and a tag prefix: it never changes")
         create.add_argument("--plan", required=True)
         create.add_argument("--title", default="")
+        create.add_argument("--residency", default="", help="the jurisdiction its data must stay in; anywhere if left out")
         for verb, meaning in CHANGES.items():
             change = verbs.add_parser(verb, help=meaning)
             change.add_argument("account")
@@ -38,8 +39,8 @@ class Command(VerbCommand):
         plan.add_argument("account")
         plan.add_argument("plan")
 
-    def do_create(self, *, account: str, plan: str, title: str, **_: Any) -> None:
-        made = lifecycle.create(account, plan=_plan(plan), title=title, **self.acted)
+    def do_create(self, *, account: str, plan: str, title: str, residency: str, **_: Any) -> None:
+        made = lifecycle.create(account, plan=_plan(plan), title=title, residency=residency, **self.acted)
         self.stdout.write(f"{made.account} is {made.state}")
 
     def do_suspend(self, **options: Any) -> None:
@@ -70,6 +71,7 @@ class Command(VerbCommand):
             "title": tenant.title,
             "state": tenant.state,
             "plan": tenant.plan_id,
+            "residency": tenant.residency or "anywhere",
             "slots": f"{tenant.quota.used} of {tenant.quota.limit}",
             "created": day(tenant.created_at),
             "suspended": day(tenant.suspended_at),

@@ -1,0 +1,71 @@
+"""What a device asks at the door, checked for form, and what it is answered."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from placement.grants import Asked
+
+
+@dataclass(frozen=True)
+class BootstrapRequest:
+    """What a device sent, checked for form."""
+
+    secret: str | None
+    account: str
+    plan: str
+    want_region: str
+    latencies: Mapping[str, float]
+    country: str
+    registration_id: str | None
+    hostname: str
+    os: str
+    idempotency_key: str | None
+    digest: bytes
+    address: str
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.digest, self.idempotency_key, self.registration_id, self.hostname, self.os)
+
+
+@dataclass(frozen=True, repr=False)
+class Admission:
+    """Where the device goes and, for holders of a credential, the key that lets it in."""
+
+    cluster_id: str
+    headscale_url: str
+    auth_key: str | None = None
+    expires_at: datetime | None = None
+    hostname: str = ""
+
+    @property
+    def auth_mode(self) -> str:
+        return "authkey" if self.auth_key else "oidc"
+
+    @property
+    def derp_map(self) -> str:
+        return f"{settings.PUBLIC_URL}/api/v1/derp/{self.cluster_id}.json"
+
+    @property
+    def command(self) -> str:
+        words = ["tailscale", "up", f"--login-server={self.headscale_url}", f"--auth-key={self.auth_key}"]
+        if self.hostname:
+            words.append(f"--hostname={self.hostname}")
+        return shlex.join(words)
+
+    @property
+    def note(self) -> str:
+        if not self.auth_key:
+            return _("Run tailscale up with this login server and sign in as a person.")
+        if not settings.TENANT_DOMAIN:
+            return _(
+                "Run the command on the device. This service has no gateway: should the tenant move to another cluster, the device will have to log in again."
+            )
+        return _("Run the command on the device.")
