@@ -7,18 +7,14 @@ server asked after it; what it did not answer, the sweeper settles.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from acs import callers, tasks, throttle, wiring
-from acs.callers import Proof
+from acs import entitlement, tasks, throttle, wiring
+from acs.door import Admission, BootstrapRequest
 from placement import bindings, external, grants, nearness, settling, slots, standing
 from placement.engine.regions import Wish
 from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
@@ -27,7 +23,6 @@ from placement.headscale import keys
 from placement.models import Binding, Cluster, Grant
 from placement.names import headscale_url
 from placement.standing import Promise, Standing
-from tenants import enrolments
 from tenants.errors import (
     ApprovalPending,
     BadCredential,
@@ -35,7 +30,6 @@ from tenants.errors import (
     MalformedRequest,
     QuotaExceeded,
     RegistrationRefused,
-    TenantSuspended,
     UnknownAccount,
 )
 from tenants.models import Enrolment, EnrolmentKey, Tenant
@@ -47,66 +41,9 @@ SHORTEST_USEFUL = timedelta(seconds=60)  # a live key with less time left is rep
 class AlreadyEnrolled(Exception):
     """The device is there, and its credential says that it keeps what it has."""
 
-
-@dataclass(frozen=True)
-class BootstrapRequest:
-    """What a device sent, checked for form."""
-
-    proof: Proof | None
-    account: str
-    plan: str
-    want_region: str
-    latencies: Mapping[str, float]
-    country: str
-    registration_id: str | None
-    hostname: str
-    os: str
-    idempotency_key: str | None
-    digest: bytes
-    address: str
-
-    @property
-    def asked(self) -> Asked:
-        return Asked(self.digest, self.idempotency_key, self.registration_id, self.hostname, self.os)
-
-
-@dataclass(frozen=True, repr=False)
-class Admission:
-    """Where the device goes and, for holders of a credential, the key that lets it in."""
-
-    cluster_id: str
-    headscale_url: str
-    auth_key: str | None = None
-    expires_at: datetime | None = None
-    hostname: str = ""
-    enrolled: bool = False  # the device is there already, and its credential says that it keeps what it has
-
-    @property
-    def auth_mode(self) -> str:
-        return "authkey" if self.auth_key else "enrolled" if self.enrolled else "oidc"
-
-    @property
-    def derp_map(self) -> str:
-        return f"{settings.PUBLIC_URL}/api/v1/derp/{self.cluster_id}.json"
-
-    @property
-    def command(self) -> str:
-        words = ["tailscale", "up", f"--login-server={self.headscale_url}", f"--auth-key={self.auth_key}"]
-        if self.hostname:
-            words.append(f"--hostname={self.hostname}")
-        return shlex.join(words)
-
-    @property
-    def note(self) -> str:
-        if self.enrolled:
-            return _("The device is enrolled already and keeps its login; delete it first to enrol it anew.")
-        if not self.auth_key:
-            return _("Run tailscale up with this login server and sign in as a person.")
-        if not settings.TENANT_DOMAIN:
-            return _(
-                "Run the command on the device. This service has no gateway: should the tenant move to another cluster, the device will have to log in again."
-            )
-        return _("Run the command on the device.")
+    def __init__(self, who: Standing) -> None:
+        super().__init__(who.cluster_id)
+        self.who = who
 
 
 def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
@@ -117,8 +54,19 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     """
     if request.proof is None:
         return directions(request)
-    digest, request = _recognise(request.proof, request, now)
+    digest, request = entitlement.recognise(request.proof, request, now)
     throttle.spend_credential(digest)
+    try:
+        return _admit(digest, request, now)
+    except AlreadyEnrolled as there:
+        return Admission(there.who.cluster_id, headscale_url(there.who.account, there.who.client_url), enrolled=True)
+    except ApprovalPending as unaccepted:
+        entitlement.apply(unaccepted, request, now)
+        raise
+
+
+def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission:
+    """Look up who asks, promise a key; again where somebody admits the same device this moment."""
     looked_again = False
     for _attempt in range(TRIES):
         try:
@@ -131,15 +79,10 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
                     now=now,
                 )
                 if who is not None:
-                    _refuse_suspended(who.tenant_state)
-                    _refuse_unwanted(who.enrolment_state, needs_approval=who.approval, request=request)
+                    entitlement.refuse_suspended(who.tenant_state)
+                    entitlement.refuse_unwanted(who.enrolment_state, who.approval, request, who.tenant_id, who.enrolment_key_id)
                     _refuse_offline(who)
                     promised = _replay(who, request, now) or _promise(who, request, now)
-        except AlreadyEnrolled:
-            return Admission(who.cluster_id, headscale_url(who.account, who.client_url), enrolled=True)
-        except ApprovalPending:
-            _apply(who.tenant_id, who.enrolment_key_id, request, now)
-            raise
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
         except (QuotaExceeded, BadCredential):
@@ -170,43 +113,6 @@ def directions(request: BootstrapRequest) -> Admission:
     return Admission(binding.cluster_id, headscale_url(tenant.account, binding.cluster.client_url))
 
 
-def _recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[bytes, BootstrapRequest]:
-    """The credential's digest, and the request with the registration id that the proof vouches for.
-
-    A proof that is worth nothing counts against its address. Raises: BadCredential, RegistrationRefused, MalformedRequest, TooManyRequests.
-    """
-    try:
-        caller = callers.recognise(proof, account=request.account, now=now)
-    except BadCredential:
-        throttle.spend_bad_credential(request.address)
-        raise
-    if caller.registration_id is None:
-        return caller.digest, request
-    if request.registration_id not in (None, caller.registration_id):
-        raise MalformedRequest({"registration_id": _("not the one that the credential is for")})
-    return caller.digest, replace(request, registration_id=caller.registration_id)
-
-
-def _refuse_unwanted(state: str, *, needs_approval: bool, request: BootstrapRequest) -> None:
-    """What admins decided about this very device. Raises: RegistrationRefused, ApprovalPending, MalformedRequest."""
-    if state == Enrolment.State.DISABLED:
-        raise RegistrationRefused("the enrolment is disabled")
-    if needs_approval and state != Enrolment.State.ENABLED:
-        if request.registration_id is None:
-            raise MalformedRequest({"registration_id": _("needed, for an admin has to accept the device")})
-        raise ApprovalPending(_("an admin has to accept the device"))
-
-
-def _apply(tenant_id: UUID, key_id: UUID, request: BootstrapRequest, now: datetime) -> None:
-    """The device is in the queue that an admin sees."""
-    enrolments.apply_for(tenant_id, request.registration_id or "", key_id=key_id, hostname=request.hostname, os=request.os, now=now)
-
-
-def _refuse_suspended(state: str) -> None:
-    if state != Tenant.State.ACTIVE:
-        raise TenantSuspended(_("the tenant is closed") if state == Tenant.State.CLOSED else _("the tenant is suspended"))
-
-
 def _refuse_offline(who: Standing) -> None:
     """A cluster that its operators took out of service answers nobody: a key for it would only run out."""
     if who.cluster_state == Cluster.State.OFFLINE:
@@ -225,13 +131,9 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
     if key is None:
         throttle.spend_bad_credential(request.address)
         raise BadCredential
-    _refuse_suspended(key.tenant.state)
+    entitlement.refuse_suspended(key.tenant.state)
     known = Enrolment.objects.of(key.tenant).filter(registration_id=request.registration_id).values_list("state", flat=True).first()
-    try:
-        _refuse_unwanted(known or "", needs_approval=key.approval, request=request)
-    except ApprovalPending:
-        _apply(key.tenant.pk, key.pk, request, now)
-        raise
+    entitlement.refuse_unwanted(known or "", key.approval, request, key.tenant.pk, key.pk)
     near = "" if request.want_region or key.want_region else nearness.near(request.address, request.country)
     bindings.settle(key.tenant, wish=Wish(request.want_region or key.want_region, request.latencies, near, key.want_cluster), now=now)
     if settings.GATEWAY_SOCKETS:
@@ -263,7 +165,7 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
 def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promised:
     """Raises: AlreadyEnrolled, RegistrationRefused, ClusterSilent, and what grants.promise raises."""
     if who.has_device and who.re_enrolment == EnrolmentKey.ReEnrolment.KEEP:
-        raise AlreadyEnrolled
+        raise AlreadyEnrolled(who)
     if who.re_enrolment == EnrolmentKey.ReEnrolment.NEVER and request.registration_id and _was_enrolled(who, request.registration_id):
         raise RegistrationRefused("the device was enrolled before, and its credential says once and never again")
     if who.live:

@@ -1,29 +1,24 @@
 """Who is asking: the credential that a request carries, recognised.
 
-A bearer key is its own proof, a signature proves a device of an enrolment group, a token proves a workload that a tenant trusts. What comes out is the
-digest by which admission finds the credential's row, and the registration id where the proof itself names one.
+A bearer key is its own proof, a signature proves a device of an enrolment group. What comes out is the digest by which admission finds the
+credential's row, and the registration id where the proof itself names one.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.http import HttpRequest
 
-from tenants import groups, signing, workload
+from tenants import groups, signing
 from tenants.errors import BadCredential
 from tenants.tokens import digest_of
-
-TOKEN = re.compile(
-    r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*\Z"
-)  # a JWT in compact form, `none` included: refused where it is checked
 
 
 @dataclass(frozen=True, repr=False)
 class Proof:
-    """What the request's Authorization header said, with what a signature covers. `kind`: bearer, token or signed."""
+    """What the request's Authorization header said, with what a signature covers. `kind`: bearer or signed."""
 
     kind: str
     text: str
@@ -50,13 +45,13 @@ def proof_of(request: HttpRequest, body: bytes) -> Proof | None:
     if scheme.upper() == signing.SCHEME and text:
         kind = "signed"
     elif scheme.lower() == "bearer" and text:
-        kind = "token" if TOKEN.match(text) else "bearer"
+        kind = "bearer"
     else:
         raise BadCredential
     return Proof(kind, text, str(request.method), request.path, body)
 
 
-def recognise(proof: Proof, *, account: str, now: datetime) -> Caller:
+def recognise(proof: Proof, *, now: datetime) -> Caller:
     """Raises: BadCredential, RegistrationRefused. A bearer key is only looked up by admission itself."""
     if proof.kind == "signed":
         try:
@@ -65,7 +60,4 @@ def recognise(proof: Proof, *, account: str, now: datetime) -> Caller:
             raise BadCredential from None
         digest = groups.recognise(signature, method=proof.method, path=proof.path, body=proof.body, now=now)
         return Caller(digest, signature.registration_id.lower())
-    if proof.kind == "token":
-        known = workload.recognise(proof.text, account=account, now=now)
-        return Caller(known.digest, known.registration_id)
     return Caller(digest_of(proof.text))

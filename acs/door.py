@@ -10,6 +10,7 @@ from datetime import datetime
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from acs.callers import Proof
 from placement.grants import Asked
 
 
@@ -17,7 +18,7 @@ from placement.grants import Asked
 class BootstrapRequest:
     """What a device sent, checked for form."""
 
-    secret: str | None
+    proof: Proof | None
     account: str
     plan: str
     want_region: str
@@ -44,10 +45,11 @@ class Admission:
     auth_key: str | None = None
     expires_at: datetime | None = None
     hostname: str = ""
+    enrolled: bool = False  # the device is there already, and its credential says that it keeps what it has
 
     @property
     def auth_mode(self) -> str:
-        return "authkey" if self.auth_key else "oidc"
+        return "authkey" if self.auth_key else "enrolled" if self.enrolled else "oidc"
 
     @property
     def derp_map(self) -> str:
@@ -62,6 +64,8 @@ class Admission:
 
     @property
     def note(self) -> str:
+        if self.enrolled:
+            return _("The device is enrolled already and keeps its login; delete it first to enrol it anew.")
         if not self.auth_key:
             return _("Run tailscale up with this login server and sign in as a person.")
         if not settings.TENANT_DOMAIN:

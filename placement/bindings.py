@@ -18,8 +18,8 @@ from placement import external as outside
 from placement.decisions import Asked, Look
 from placement.engine import regions
 from placement.engine.choice import choose, choose_dedicated
-from placement.engine.hints import hinted
 from placement.engine.facts import ANY, Newcomer, PoolKey
+from placement.engine.hints import hinted
 from placement.engine.regions import NotAllowed, Preference, Wish
 from placement.errors import NoClusterAvailable, RegionNotInPlan
 from placement.models import Binding, Cluster, Region
@@ -45,7 +45,7 @@ def settle(tenant: Tenant, *, wish: Wish, now: datetime) -> Binding:
     newcomer = newcomer_of(tenant)
     asked = Asked(newcomer, wish, preference)
     ahead = waiting.ahead_of(tenant, newcomer, preference.regions, now=now, limit=SERVED_FIRST)
-    if ahead and any(_look(newcomer, region, snapshot, now=now).decision.ranked for region in preference.regions):
+    if ahead and any(_look(asked, region, snapshot, now=now).decision.ranked for region in preference.regions):
         for earlier in ahead:  # there is room again, and it is theirs first
             serve(earlier.tenant, list(earlier.regions), now=now)
     binding, looks = _place(tenant, asked, snapshot, now=now)

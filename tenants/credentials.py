@@ -1,4 +1,4 @@
-"""What devices ask with: bearer keys (made, shown once, revoked), and what groups and trust policies have in common with them.
+"""What devices ask with: bearer keys (made, shown once, revoked), and what groups have in common with them.
 
 The database holds a SHA-256 of a bearer key; the secret is 256 random bits.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 
 class TenantError(Exception):
@@ -43,6 +44,10 @@ class RegistrationRefused(TenantError):
 
 class ApprovalPending(TenantError):
     """The device waits until an admin of its tenant accepts it."""
+
+    def __init__(self, reason: str, tenant_id: UUID, key_id: UUID) -> None:
+        super().__init__(reason)
+        self.tenant_id, self.key_id = tenant_id, key_id
 
 
 class UnknownAccount(TenantError):

@@ -25,7 +25,6 @@ from tenants.signing import Signature
 
 PREFIX = "acs-group-"
 Which = Literal["primary", "secondary"]
-WHICH: tuple[Which, Which] = ("primary", "secondary")
 PATTERN = re.compile(r"[A-Za-z0-9._:*?-]{1,128}\Z")
 NONCE_HELD = 2 * signing.SKEW
 NO_GROUP = PREFIX + "x" * 43  # what a signature is checked against where there is no group: it takes as long and never fits
@@ -112,11 +111,15 @@ def new_secret() -> str:
 
 def secret_of(group: EnrolmentGroup, which: Which) -> str:
     """For the factory's side of the house: `manage.py derive_key`. Raises: Unsealable."""
-    return str(settings.KEYRING.open(getattr(group, f"{which}_sealed"), context=_context(group.pk, which)))
+    return _open(group.pk, which, getattr(group, f"{which}_sealed"))
 
 
 def _seal(key_id: uuid.UUID, which: Which, secret: str) -> str:
     return str(settings.KEYRING.seal(secret, context=_context(key_id, which)))
+
+
+def _open(key_id: uuid.UUID, which: Which, sealed: str) -> str:
+    return str(settings.KEYRING.open(sealed, context=_context(key_id, which)))
 
 
 def _context(key_id: uuid.UUID, which: Which) -> str:
@@ -149,15 +152,10 @@ def recognise(signature: Signature, *, method: str, path: str, body: bytes, now:
     with connection.cursor() as cursor:
         cursor.execute(GROUP, {"group": signature.group, "now": now})
         row = cursor.fetchone()
-        key_id, digest, *sealed = row[:4] if row else (None, b"", "", "")
-        allowed, denied = row[4:] if row else ([], [])
-        known = (
-            [settings.KEYRING.open(text, context=_context(key_id, which)) for text, which in zip(sealed, WHICH, strict=True)]
-            if row
-            else [NO_GROUP] * 2
-        )
+        key_id, digest, primary, secondary, allowed, denied = row or (None, b"", "", "", [], [])
+        known = [NO_GROUP, NO_GROUP] if key_id is None else [_open(key_id, "primary", primary), _open(key_id, "secondary", secondary)]
         fits = [signing.is_by(secret, signature, method=method, path=path, body=body) for secret in known]  # both, always
-        if not row or not any(fits):
+        if key_id is None or not any(fits):
             raise BadCredential
         if abs(now - signature.at) > signing.SKEW:
             raise SkewedClock(now - signature.at)

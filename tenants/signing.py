@@ -49,7 +49,7 @@ def derive_key(secret: str, registration_id: str) -> str:
     return _mac(secret, registration_id.lower().encode())
 
 
-def canonical(method: str, path: str, timestamp: str, nonce: str, group: str, registration_id: str, body: bytes) -> bytes:
+def canonical(*, method: str, path: str, timestamp: str, nonce: str, group: str, registration_id: str, body: bytes) -> bytes:
     """What is signed: eight lines, the last one without a line break."""
     lines = [SCHEME, method.upper(), path, timestamp, nonce, group, registration_id.lower(), hashlib.sha256(body).hexdigest()]
     return "\n".join(lines).encode()
@@ -63,7 +63,10 @@ def sign(device_key: str, text: bytes) -> str:
 def header(device_key: str, *, method: str, path: str, at: datetime, nonce: str, group: str, registration_id: str, body: bytes) -> str:
     """A whole Authorization header."""
     timestamp = str(int(at.timestamp()))
-    signature = sign(device_key, canonical(method, path, timestamp, nonce, group, registration_id, body))
+    signature = sign(
+        device_key,
+        canonical(method=method, path=path, timestamp=timestamp, nonce=nonce, group=group, registration_id=registration_id, body=body),
+    )
     fields = {"group": group, "registration_id": registration_id, "timestamp": timestamp, "nonce": nonce, "signature": signature}
     return f"{SCHEME} " + ",".join(f"{name}={value}" for name, value in fields.items())
 
@@ -83,10 +86,16 @@ def read(fields: str) -> Signature:
 
 def is_by(secret: str, signature: Signature, *, method: str, path: str, body: bytes) -> bool:
     """Whether a device of the group with this secret signed it."""
-    expected = sign(
-        derive_key(secret, signature.registration_id),
-        canonical(method, path, signature.timestamp, signature.nonce, signature.group, signature.registration_id, body),
+    text = canonical(
+        method=method,
+        path=path,
+        timestamp=signature.timestamp,
+        nonce=signature.nonce,
+        group=signature.group,
+        registration_id=signature.registration_id,
+        body=body,
     )
+    expected = sign(derive_key(secret, signature.registration_id), text)
     return hmac.compare_digest(expected, signature.signature)
 
 

@@ -3,6 +3,7 @@
 A rule says whether it agrees. What is forgiven when samples are missing: `pool.blind`, more than half of them are stale, leaves the ledger alone to decide.
 """
 
+# ruff: noqa: ARG001 - every rule is asked in the same words, and heeds what it needs
 from __future__ import annotations
 
 from placement.engine.facts import INELIGIBLE_AFTER, ClusterFacts, Newcomer, Pool

@@ -83,7 +83,7 @@ class ClusterFacts:
         before, after = self.committed / capacity, (self.committed + load) / capacity
         if blind or self.measured is None:
             return Weighed(self.cluster_id, before, after)
-        measured = self.measured
+        measured = self.measured + self.promised_since / capacity
         if self.age is not None and self.age > PENALISED_AFTER:
             measured += PENALTY_PER_INTERVAL * (self.age - PENALISED_AFTER)
         projected = measured + load / capacity

@@ -64,6 +64,9 @@ class Ring:
     @classmethod
     def build(cls, weights: Mapping[str, int]) -> Ring:
         """Raises ValueError where a weight is no whole number from 1: who should take nobody has no place in the ring."""
+        for member, weight in weights.items():
+            if type(weight) is not int or weight < 1:  # 2.0 is remembered as 2 and told as another digest
+                raise ValueError(f"{member} weighs {weight!r}: weights are whole numbers from 1")
         members = tuple(sorted(weights))
         stretches: list[list[int]] = [[] for _ in range(STRETCHES)]
         for index, member in enumerate(members):
@@ -123,8 +126,6 @@ class Ring:
 
 @lru_cache(KNOWN_CLUSTERS)
 def _points(cluster_id: str, weight: int) -> array[int]:
-    if type(weight) is not int or weight < 1:
-        raise ValueError(f"{cluster_id} weighs {weight!r}: weights are whole numbers from 1")
     return array("Q", HashRing({cluster_id: {"weight": weight, "vnodes": POINTS}}, hash_fn=_position).ring)
 
 

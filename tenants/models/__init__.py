@@ -2,7 +2,7 @@
 
 from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
 from tenants.models.credentials import ApiToken, EnrolmentKey
-from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce, TrustPolicy
+from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
 
 __all__ = [
@@ -18,5 +18,4 @@ __all__ = [
     "Plan",
     "Quota",
     "Tenant",
-    "TrustPolicy",
 ]

@@ -1,4 +1,4 @@
-"""Who may enrol beyond bearer keys: groups of devices that sign, workloads that a tenant trusts, and single devices by their registration id."""
+"""Who may enrol beyond bearer keys: groups of devices that sign, and single devices by their registration id."""
 
 from __future__ import annotations
 
@@ -38,34 +38,6 @@ class EnrolmentGroup(models.Model):
         verbose_name_plural = _("enrolment groups")
         ordering = ["name"]
         constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="enrolment_group_has_one_name_in_a_tenant")]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class TrustPolicy(models.Model):
-    """Workloads whose platform vouches for them: tokens of this issuer for this audience, whose subject and claims fit the patterns."""
-
-    key = models.OneToOneField(EnrolmentKey, models.CASCADE, primary_key=True, related_name="trust", verbose_name=_("credential"))
-    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="trust_policies")
-    name = models.SlugField(_("name"), max_length=40)
-    issuer = models.URLField(_("issuer"), max_length=200)
-    jwks_url = models.URLField(_("address of its keys"), max_length=300, blank=True, help_text=_("Empty: as its discovery document says."))
-    audience = models.CharField(_("audience"), max_length=200)
-    subject = models.CharField(_("subject"), max_length=300, help_text=_("A pattern with * and ?."))
-    claims = models.JSONField(_("claims"), default=dict, blank=True, help_text=_("A pattern for each claim that must fit."))
-    registration_claim = models.CharField(
-        _("claim of the registration id"), max_length=60, blank=True, help_text=_("Empty: as the request says.")
-    )
-
-    objects = TenantManager()
-
-    class Meta:
-        verbose_name = _("trust policy")
-        verbose_name_plural = _("trust policies")
-        ordering = ["name"]
-        constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="trust_policy_has_one_name_in_a_tenant")]
-        indexes = [models.Index(fields=["issuer"], name="trust_policies_of_issuer")]
 
     def __str__(self) -> str:
         return self.name
