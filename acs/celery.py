@@ -16,10 +16,11 @@ app.conf.beat_schedule = {
     "seal": {"task": "acs.tasks.seal_audit", "schedule": 10.0, "options": {"expires": 10}},
     "routes": {"task": "acs.tasks.sync_routes", "schedule": 10.0, "options": {"expires": 10}},
     "load": {"task": "acs.tasks.load_all", "schedule": float(settings.LOAD_SECONDS), "options": {"expires": settings.LOAD_SECONDS}},
+    "unheard": {"task": "acs.tasks.watch_load", "schedule": 60.0, "options": {"expires": 60}},
     "hot": {"task": "acs.tasks.mark_hot", "schedule": 60.0, "options": {"expires": 60}},
     "reassess": {"task": "acs.tasks.reassess_all", "schedule": 3600.0, "options": {"expires": 3600}},
     "waiting": {"task": "acs.tasks.serve_waiting", "schedule": 10.0, "options": {"expires": 10}},
-    "old polls": {"task": "acs.tasks.forget_old_polls", "schedule": 86400.0},
+    "old rows": {"task": "acs.tasks.forget_old_rows", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
 

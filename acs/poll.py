@@ -77,6 +77,7 @@ def _claim(cluster_id: str, now: datetime) -> bool:
 
 def look(cluster: Cluster, *, started_at: datetime) -> Observation:
     """Raises: ClusterError."""
+    reading = _counters(cluster)  # first, for they are dated `started_at`: rates are made of them
     with clusters.admin_of(cluster) as admin:
         nodes = [_sighting(node) for node in admin.nodes()]
         listed = admin.keys() if cluster.is_external else []
@@ -85,12 +86,18 @@ def look(cluster: Cluster, *, started_at: datetime) -> Observation:
     else:
         with fleetdb.cursor_of(cluster.fleet) as cursor:
             keys = fleetdb.key_facts(cursor, cluster.cluster_id, settling.unsettled_keys(cluster.cluster_id))
+    return Observation(started_at, nodes, keys, reading)
+
+
+def _counters(cluster: Cluster) -> LoadReading | None:
+    """None where there are none; a server that tells its nodes alone has been looked at all the same."""
+    if not cluster.metrics_url:
+        return None
     try:
-        reading = metrics.fetch(cluster.cluster_id, cluster.metrics_url, timeout=settings.CLUSTER_TIMEOUT) if cluster.metrics_url else None
+        return metrics.fetch(cluster.cluster_id, cluster.metrics_url, timeout=settings.CLUSTER_TIMEOUT)
     except ClusterError as error:
         log.warning("metrics_unreadable", cluster_id=cluster.cluster_id, error=str(error))
-        reading = None
-    return Observation(started_at, nodes, keys, reading)
+        return None
 
 
 def _sighting(node: Node) -> Sighting:

@@ -57,7 +57,7 @@ def look(now: datetime) -> list[Standing]:
 
 def _engine(now: datetime) -> list[Standing]:
     heats = list(Heat.objects.values_list("cluster_id", "at", "measured", "breaker_open"))
-    waiting, alerts = Waiting.objects.across_tenants(), Alert.objects.filter(closed_at=None)
+    waiting, alerts = Waiting.objects.across_tenants(), dict(_counts(Alert.objects.filter(closed_at=None), "kind"))
     return [
         Standing(
             "acs_cluster_measured", "Measured utilisation.", ("cluster_id",), [((c,), used) for c, _, used, _ in heats if used is not None]
@@ -75,7 +75,7 @@ def _engine(now: datetime) -> list[Standing]:
             [((c,), (now - at).total_seconds()) for c, at, _, _ in heats if at],
         ),
         Standing("acs_placement_waiting", "Tenants that wait for a cluster.", ("want",), _counts(waiting, "want")),
-        Standing("acs_alerts_open", "Open alerts.", ("kind",), _counts(alerts, "kind")),
+        Standing("acs_alerts_open", "Open alerts.", ("kind",), [((kind,), alerts.get((kind,), 0)) for kind in Alert.Kind.values]),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import suppress
 from datetime import timedelta
 
@@ -13,7 +12,7 @@ from django.utils import timezone
 
 from acs import metrics, queue, sweep
 from acs import poll as polling
-from placement import history, load, reassess
+from placement import history, load, reassess, retention
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
@@ -44,14 +43,20 @@ def poll_cluster(cluster_id: str) -> None:
 
 @shared_task
 def load_all() -> None:
-    """Ask for a sample of every serving cluster, spread over the interval."""
-    for cluster_id in _serving():
-        pull_load.apply_async((cluster_id,), countdown=random.uniform(0, settings.LOAD_SECONDS * 0.8), expires=settings.LOAD_SECONDS * 2)  # noqa: S311 - jitter, no secret
+    """Ask for a sample of every cluster that has a load, each at its turn. A sample that is an interval late is the next one's."""
+    for cluster_id in load.sampled():
+        turn = load.turn(cluster_id)
+        pull_load.apply_async((cluster_id,), countdown=turn, expires=turn + settings.LOAD_SECONDS)
 
 
 @shared_task
 def pull_load(cluster_id: str) -> None:
     load.pull(cluster_id, now=timezone.now())
+
+
+@shared_task
+def watch_load() -> None:
+    load.watch(now=timezone.now())
 
 
 @shared_task
@@ -112,9 +117,10 @@ def serve_waiting() -> None:
 
 
 @shared_task
-def forget_old_polls() -> None:
+def forget_old_rows() -> None:
     """Poll runs, load samples and hours beyond their retention, and idempotency keys that were held long enough."""
-    Echo.objects.filter(created_at__lt=timezone.now() - IDEMPOTENCY_HELD).delete()
-    LoadSample.objects.filter(at__lt=timezone.now() - timedelta(days=settings.LOAD_SAMPLE_DAYS)).delete()
-    history.forget(now=timezone.now())
-    PollRun.objects.filter(started_at__lt=timezone.now() - timedelta(days=settings.POLL_RUN_DAYS)).delete()
+    now = timezone.now()
+    Echo.objects.filter(created_at__lt=now - IDEMPOTENCY_HELD).delete()
+    retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
+    history.forget(now=now)
+    retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))

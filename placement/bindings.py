@@ -7,6 +7,7 @@ tries the engine's next choice.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -21,7 +22,7 @@ from placement.engine.choice import choose, choose_dedicated
 from placement.engine.facts import ANY, Newcomer, PoolKey
 from placement.engine.hints import hinted
 from placement.engine.regions import NotAllowed, Preference, Wish
-from placement.errors import NoClusterAvailable, RegionNotInPlan
+from placement.errors import ClusterError, NoClusterAvailable, PlacementError, RegionNotInPlan
 from placement.models import Binding, Cluster, Region
 from placement.snapshots import Snapshot
 from tenants.models import Tenant
@@ -46,8 +47,9 @@ def settle(tenant: Tenant, *, wish: Wish, now: datetime) -> Binding:
     asked = Asked(newcomer, wish, preference)
     ahead = waiting.ahead_of(tenant, newcomer, preference.regions, now=now, limit=SERVED_FIRST)
     if ahead and any(_look(asked, region, snapshot, now=now).decision.ranked for region in preference.regions):
-        for earlier in ahead:  # there is room again, and it is theirs first
-            serve(earlier.tenant, list(earlier.regions), now=now)
+        for earlier in ahead:  # there is room again, and it is theirs first; what their servers say is not this tenant's trouble
+            with suppress(PlacementError):
+                serve(earlier.tenant, list(earlier.regions), now=now)
     binding, looks = _place(tenant, asked, snapshot, now=now)
     if binding is not None:
         return binding
@@ -108,17 +110,30 @@ def _key(tenant: Tenant, region: str) -> PoolKey:
 
 
 def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -> tuple[Binding | None, list[Look]]:
-    """The first region with room for the tenant; and what was looked at on the way."""
+    """The first region with room for the tenant; and what was looked at on the way.
+
+    Raises: ClusterError of the last server that had to be asked and did not comply, when no other cluster took the tenant either.
+    """
     looks: list[Look] = []
+    trouble: ClusterError | None = None
     for region in asked.preference.regions:
         for _attempt in range(TRIES):
             look = _look(asked, region, snapshot, now=now)
             for cluster_id in look.decision.ranked:
-                if binding := _bind_to(cluster_id, tenant, asked, [*looks, look], now=now):
+                try:
+                    binding = _bind_to(cluster_id, tenant, asked, [*looks, look], now=now)
+                except ClusterError as error:
+                    if trouble is not None:  # a second one: each costs the waiting device seconds
+                        raise
+                    trouble = error
+                    continue
+                if binding is not None:
                     return binding, looks
-            if not look.decision.ranked:
+            if trouble is not None or not look.decision.ranked:
                 break
         looks.append(look)
+    if trouble is not None:
+        raise trouble
     return None, looks
 
 

@@ -21,10 +21,10 @@ from tenants.errors import WrongState
 State = Cluster.State
 
 
-def admin_of(cluster: Cluster) -> Admin:
-    """The admin API of a cluster, for `with`. Raises: tenants.keyring.Unsealable."""
+def admin_of(cluster: Cluster, *, timeout: float | None = None) -> Admin:
+    """The admin API of a cluster, for `with`; a call of it takes ACS_CLUSTER_TIMEOUT at most. Raises: tenants.keyring.Unsealable."""
     key = settings.KEYRING.open(cluster.admin_key_sealed, context=key_context(cluster.cluster_id))
-    return Admin(cluster.cluster_id, cluster.admin_url, key, timeout=settings.CLUSTER_TIMEOUT)
+    return Admin(cluster.cluster_id, cluster.admin_url, key, timeout=settings.CLUSTER_TIMEOUT if timeout is None else timeout)
 
 
 def seal_key(cluster_id: str, key: str) -> str:

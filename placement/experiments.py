@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from placement import facts
@@ -35,7 +36,7 @@ LARGEST = 10_000_000  # devices of a cluster
 
 def run(changes: Sequence[tuple[str, str]], *, now: datetime, most_tenants: int) -> dict[str, Any]:
     """The outcome as a document. `changes`: (verb, words) in order: add ID:CAPACITY[:REGION[:CLASS]], remove ID, reweight ID:CAPACITY,
-    tenants N:PLAN[:REGION], lose_region R. `most_tenants` bounds how many may be added in all.
+    tenants N:PLAN[:REGION], lose_region R. `most_tenants` bounds how many are placed: those that are added, and those whose clusters go.
 
     Raises: MalformedRequest.
     """
@@ -44,18 +45,25 @@ def run(changes: Sequence[tuple[str, str]], *, now: datetime, most_tenants: int)
         known = facts.load(now=now)
         regions = sorted({cluster.region for cluster in known})
         neighbours = {name: list(near) for name, near in Region.objects.values_list("name", "neighbours")}
-        guests = [_guest(binding, regions, neighbours) for binding in _bindings()]
-        read = [_change(verb, words, known, regions, neighbours) for verb, words in changes]
-    if (added := sum(change.count for change in read if isinstance(change, AddTenants))) > most_tenants:
-        raise MalformedRequest({"tenants": _("%(count)d are too many, at most %(most)d") % {"count": added, "most": most_tenants}})
+        read = [_change(verb, words, regions, neighbours) for verb, words in changes]
+        added = sum(change.count for change in read if isinstance(change, AddTenants))
+        leaving = _of_clusters_that_go(read, known)
+        if (placed := added + leaving.count()) > most_tenants:
+            raise MalformedRequest({"tenants": _("%(count)d are too many, at most %(most)d") % {"count": placed, "most": most_tenants}})
+        guests = [_guest(binding, regions, neighbours) for binding in leaving]
     try:
         return experiment(known, guests, read).as_document()
     except UnknownCluster as error:
         raise MalformedRequest({"changes": str(error)}) from None
 
 
-def _bindings() -> Any:
-    return Binding.objects.across_tenants().select_related("tenant__plan", "cluster").order_by("tenant_id")
+def _of_clusters_that_go(changes: Sequence[Change], known: Sequence[ClusterFacts]) -> QuerySet[Binding]:
+    """Nobody else has to be looked at: who lives on a cluster that stays, stays."""
+    lost = {change.region for change in changes if isinstance(change, LoseRegion)}
+    gone = {change.cluster_id for change in changes if isinstance(change, RemoveCluster)}
+    gone |= {cluster.cluster_id for cluster in known if cluster.region in lost}
+    bound = Binding.objects.across_tenants().filter(cluster_id__in=gone)
+    return bound.select_related("tenant__plan", "cluster").order_by("tenant_id")
 
 
 def _guest(binding: Binding, regions: list[str], neighbours: dict[str, list[str]]) -> Guest:
@@ -66,12 +74,13 @@ def _guest(binding: Binding, regions: list[str], neighbours: dict[str, list[str]
     return Guest(newcomer, binding.cluster_id, (home, *(other for other in neighbours.get(home, []) if other in allowed and other != home)))
 
 
-def _change(verb: str, words: str, known: list[ClusterFacts], regions: list[str], neighbours: dict[str, list[str]]) -> Change:
+def _change(verb: str, words: str, regions: list[str], neighbours: dict[str, list[str]]) -> Change:
     """Raises: MalformedRequest."""
     parts = words.split(":")
     if verb == "add" and 2 <= len(parts) <= 4 and CLUSTER_ID.match(parts[0]) and all(NAME.match(part) for part in parts[2:]):
-        like = known[0] if known else ClusterFacts("none")
-        region, service_class = parts[2] if len(parts) > 2 else like.region, parts[3] if len(parts) > 3 else like.service_class
+        if len(parts) == 2 and len(regions) != 1:
+            raise MalformedRequest({verb: _("name the region too: ID:CAPACITY:REGION")})
+        region, service_class = [*parts[2:], *(regions if len(parts) == 2 else []), "standard"][:2]
         capacity = _number(verb, parts[1], LARGEST)
         return AddCluster(ClusterFacts(parts[0], region, service_class, capacity=capacity, max_sessions=capacity))
     if verb == "remove" and len(parts) == 1:

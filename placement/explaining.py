@@ -191,18 +191,18 @@ def _verdict(cluster_id: str, refused: Mapping[str, str], home: str) -> str:
 
 def to_provision(waiting: Waiting) -> str:
     """What an operator would have to add for who waits."""
-    facts = {"class": waiting.service_class, "load": waiting.load, "region": waiting.regions[0] if waiting.regions else _("any region")}
+    region = waiting.regions[0] if waiting.regions else ""
+    return _cluster_wanted(waiting.want == Waiting.Want.DEDICATED, region, waiting.service_class, waiting.residency, waiting.load)
+
+
+def _cluster_wanted(dedicated: bool, region: str, service_class: str, residency: str, load: int) -> str:
     words = (
         _("a dedicated cluster in %(region)s with room for %(load)d devices")
-        if waiting.want == Waiting.Want.DEDICATED
+        if dedicated
         else _("a shared cluster of the service class %(class)s in %(region)s with room for %(load)d devices")
     )
-    told = words % facts
-    return (
-        _("%(cluster)s, under the residency %(residency)s") % {"cluster": told, "residency": waiting.residency}
-        if waiting.residency
-        else told
-    )
+    told = words % {"class": service_class, "load": load, "region": region or _("any region")}
+    return _("%(cluster)s, under the residency %(residency)s") % {"cluster": told, "residency": residency} if residency else told
 
 
 def percent(share: float) -> str:
@@ -226,7 +226,17 @@ def why_waits(waiting: Waiting) -> str:
 
 
 def facts_of(alert: Alert) -> list[tuple[str, object]]:
-    """What an alert tells, in words where it is a place to provide."""
-    words = {"provision": _("to provision"), "region": _("region"), "last": _("last asked by")}
-    known = [(label, alert.facts[name]) for name, label in words.items() if alert.facts.get(name)]
-    return known + [(name, value) for name, value in alert.facts.items() if name not in words]
+    """What an alert tells: a label and a fact each."""
+    told = alert.facts
+    if alert.kind in (Alert.Kind.NO_ROOM, Alert.Kind.NO_DEDICATED) and "load" in told:
+        dedicated = alert.kind == Alert.Kind.NO_DEDICATED
+        wanted = _cluster_wanted(dedicated, told["region"], told["service_class"], told["residency"], told["load"])
+        return [(_("to provision"), wanted), (_("last asked by"), told.get("last", ""))]
+    labels = {
+        "measured": _("measured utilisation"),
+        "cpu": _("CPU"),
+        "sessions": _("sessions"),
+        "last": _("last sample"),
+        "reason": _("reason"),
+    }
+    return [(labels.get(name, name), percent(fact) if name == "measured" else fact) for name, fact in told.items()]

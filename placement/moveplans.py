@@ -44,7 +44,7 @@ def make_drain(cluster_ids: Sequence[str], *, actor: str, now: datetime) -> Move
         raise MalformedRequest({"cluster_ids": _("not of one pool: %(pools)s") % {"pools": ", ".join(sorted(map(str, keys)))}})
     clusters = list(known.pool(keys.pop()).clusters.values())
     names = [cluster.cluster_id for cluster in leaving]
-    plan = plan_drain(set(names), clusters, lodgers(clusters))
+    plan = plan_drain(set(names), clusters, lodgers(clusters), now=now)
     return _store(plan, MovePlan.Kind.DRAIN, ", ".join(sorted(names)), actor=actor, now=now)
 
 

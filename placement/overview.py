@@ -1,4 +1,4 @@
-"""The fleet at a glance, for the operators' first page: four queries, however many clusters."""
+"""The fleet at a glance, for the operators' first page: as many queries, however many clusters."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from django.db.models import Count
 
 from placement import outbox
-from placement.models import Cluster, Device, Grant, Watch
+from placement.models import Alert, Cluster, Device, Grant, Waiting, Watch
 from placement.outbox import Outbox
 
 LATE = 3  # a poll this many intervals old is late
+LISTED = 60  # clusters on the page; what ails is among them
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,24 @@ class Glance:
 
 @dataclass(frozen=True)
 class Overview:
-    """Every cluster, and what waits in our own fleet's outbox."""
+    """Every cluster, what waits in our own fleet's outbox, how many tenants wait for a place, and how many alerts are open."""
 
     clusters: list[Glance]
     waiting: Outbox
     oldest: timedelta | None
+    queue: int
+    alerts: int
+
+    @property
+    def listed(self) -> list[Glance]:
+        """Those to show: all of them where they are few, else the first, and before them those that want a look."""
+        if len(self.clusters) <= LISTED:
+            return self.clusters
+        return sorted(self.clusters, key=lambda glance: (not glance.late, -glance.failures, glance.cluster.pk))[:LISTED]
+
+    @property
+    def unlisted(self) -> int:
+        return len(self.clusters) - len(self.listed)
 
     @property
     def online(self) -> int:
@@ -65,7 +79,8 @@ def look(now: datetime, *, interval: timedelta) -> Overview:
         for cluster in Cluster.objects.select_related("fleet")
     ]
     waiting = outbox.look()
-    return Overview(glances, waiting, now - waiting.oldest if waiting.oldest else None)
+    queue, alerts = Waiting.objects.across_tenants().count(), Alert.objects.filter(closed_at=None).count()
+    return Overview(glances, waiting, now - waiting.oldest if waiting.oldest else None, queue, alerts)
 
 
 def _glance(cluster: Cluster, watch: Watch | None, now: datetime, interval: timedelta, counts: tuple[dict[str, int], ...]) -> Glance:

@@ -19,11 +19,12 @@ NEW = timedelta(hours=24)
 def reassess(cluster_id: str, *, now: datetime) -> int:
     """Returns how many of the cluster's bindings count for more or less than before. Its sums are made anew from its bindings, so they cannot drift.
 
-    The cluster's row is locked first: a binding that is being made holds it, and is counted when it is there.
+    The cluster's row is locked before its bindings are read: one that is being made holds it, and is counted when it is there. The history, by far
+    the most of the reading, comes before: who is bound after that has none here, and placements wait for nobody's reading.
     """
+    peaks = _peaks(cluster_id, now)
     cluster = Cluster.objects.select_for_update(of=("self",), no_key=True).get(pk=cluster_id)
     bindings = list(Binding.objects.across_tenants().select_related("tenant__plan").filter(cluster=cluster))
-    peaks = _peaks([binding.tenant_id for binding in bindings], now)
     changed = []
     for binding in bindings:
         own = peaks[binding.tenant_id] if now - binding.created_at >= NEW else []
@@ -38,8 +39,8 @@ def reassess(cluster_id: str, *, now: datetime) -> int:
     return len(changed)
 
 
-def _peaks(tenant_ids: list[UUID], now: datetime) -> dict[UUID, list[int]]:
-    hours = TenantHour.objects.across_tenants().filter(tenant_id__in=tenant_ids, hour__gte=now - LOOKED_BACK)
+def _peaks(cluster_id: str, now: datetime) -> dict[UUID, list[int]]:
+    hours = TenantHour.objects.across_tenants().filter(tenant__binding__cluster=cluster_id, hour__gte=now - LOOKED_BACK)
     found: dict[UUID, list[int]] = defaultdict(list)
     for tenant_id, peak in hours.values_list("tenant_id", "peak"):
         found[tenant_id].append(peak)

@@ -68,11 +68,15 @@ def subject_of(newcomer: Newcomer, regions: Sequence[str]) -> str:
 
 
 def to_provision(newcomer: Newcomer, regions: Sequence[str]) -> dict[str, object]:
-    """What an operator would have to add."""
+    """What an operator would have to add: in words for logs and programs, and by its parts for pages that speak other languages."""
     return {
         "provision": f"a {newcomer.kind} cluster of the service class {newcomer.service_class} with room for {newcomer.load} devices or more"
         + (f", residency {newcomer.residency}" if newcomer.residency else ""),
         "region": regions[0] if regions else "",
+        "kind": newcomer.kind,
+        "service_class": newcomer.service_class,
+        "residency": newcomer.residency,
+        "load": newcomer.load,
     }
 
 

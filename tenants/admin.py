@@ -207,7 +207,7 @@ class TenantAdmin(OperatorAdmin):
         ),
         (_("What has been set in motion"), {"fields": ("suspended_at", "closed_at", "devices_expire_at", "devices_delete_at")}),
     )
-    verbs = TENANT_VERBS
+    verbs: ClassVar[tuple[Verb, ...]] = TENANT_VERBS
     add_form = NewTenantForm
     add_lead = _("It gets its cluster with its first device.")
 

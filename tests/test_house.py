@@ -22,7 +22,7 @@ LONG = {
 }
 PURE = (
     *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "placement" / "engine").glob("*.py")),
-    "placement/choice.py",
+    "placement/pictures.py",
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
     "tenants/accounts.py",

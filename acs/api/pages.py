@@ -23,6 +23,11 @@ class CursorPages(CursorPagination):
     ordering = "-pk"
     parameters = ("cursor", "limit")
 
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:  # noqa: ARG002 - DRF's signature
+        """The view's: DRF itself asks the paginator alone."""
+        told = getattr(view, "ordering", None) or self.ordering
+        return (told,) if isinstance(told, str) else tuple(told)
+
     def get_page_size(self, request: Request) -> int:
         told = request.query_params.get("limit")
         if told is None:

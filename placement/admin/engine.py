@@ -102,7 +102,7 @@ class AlertAdmin(PlacementAdmin):
         "subject",
         "told",
         "times",
-        columns.at("last_at", _("last seen")),
+        columns.at("last_at", _("most recently")),
         "state",
     )
     list_display_links = ("subject",)

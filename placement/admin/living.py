@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from placement import device_verbs
+from placement import device_verbs, residency
 from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, tenant
 from placement.models import Binding, Device, Grant, Slot
 from tenants import columns
@@ -28,12 +28,28 @@ class DeviceNameForm(forms.Form):
     name = forms.CharField(label=_("name"), max_length=63, help_text=_("One DNS label: lower case letters, digits and hyphens."))
 
 
+class ResidencyForm(forms.Form):
+    residency = forms.SlugField(label=_("residency"), max_length=32, required=False, help_text=_("Empty: anywhere."))
+
+
+RESIDENCY = Verb(
+    "residency",
+    _("Change residency"),
+    _("The tenant's data must stay there from now on. Where its cluster does not keep that residency, the tenant has to move first."),
+    lambda row, act: residency.change(row, act.said["residency"], **act.told),
+    fits=lambda row: row.state != Tenant.State.CLOSED,
+    form=ResidencyForm,
+    initial=lambda row: {"residency": row.residency},
+)
+
+
 class PlacedTenantAdmin(TenantAdmin):
     """The tenant's page, with what only placement knows."""
 
     list_display = (*TenantAdmin.list_display[:-1], "lives_on", columns.at("created_at", _("created")))
     list_filter = (*TenantAdmin.list_filter, ("binding__cluster", ClusterFilter))
     list_select_related = (*TenantAdmin.list_select_related, "binding__cluster")
+    verbs = (*TenantAdmin.verbs[:-2], RESIDENCY, *TenantAdmin.verbs[-2:])
     fieldsets = (
         (None, {"fields": (*TenantAdmin.fieldsets[0][1]["fields"], "lives_on")}),
         *TenantAdmin.fieldsets[1:],
@@ -45,7 +61,7 @@ class PlacedTenantAdmin(TenantAdmin):
         return columns.link_to(binding.cluster if binding else None)
 
     def links(self, obj: Tenant) -> list[tuple[Any, str]]:
-        pages = ((_("Devices"), "device"), (_("Grants"), "grant"), (_("Slots"), "slot"))
+        pages = ((_("Devices"), "device"), (_("Grants"), "grant"), (_("Slots"), "slot"), (_("Decisions"), "decision"))
         return super().links(obj) + [
             (label, reverse(f"admin:placement_{model}_changelist", query={"account": obj.account})) for label, model in pages
         ]

@@ -92,16 +92,21 @@ def state_of(cluster: ClusterFacts) -> str:
 
 
 def _pictured(view: PoolView, listed: int) -> Pictured:
-    marks = {member.cluster_id: Mark(pictures.colour_of(member.utilisation, takes=member.takes), _title(member)) for member in view.members}
+    few = len(view.members) <= pictures.COLUMNS  # of more, no picture shows the single ones
+    titles = {member.cluster_id: _title(member) if few else "" for member in view.members}
+    marks = {
+        member.cluster_id: Mark(pictures.colour_of(member.utilisation, takes=member.takes), titles[member.cluster_id])
+        for member in view.members
+    }
     arcs = view.pool.ring.sketch(pictures.SLICES)
-    bars = [_bar(member) for member in view.members]
+    bars = [_bar(member, titles[member.cluster_id]) for member in view.members]
     columns = pictures.columns(bars, mean=view.pool.mean, bound=view.bound)
     return Pictured(view, pictures.ring(arcs, marks), columns, view.members[:listed])
 
 
-def _bar(member: Member) -> Bar:
+def _bar(member: Member, title: str) -> Bar:
     facts = member.facts
-    return Bar(facts.cluster_id, member.promised, facts.measured, member.takes, facts.breaker_open, _title(member))
+    return Bar(facts.cluster_id, member.promised, facts.measured, member.takes, facts.breaker_open, title)
 
 
 def _title(member: Member) -> str:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import mark_safe
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from placement import explaining, moveplans
 from placement.admin.base import PlacementAdmin
-from placement.models import MovePlan
+from placement.models import Cluster, MovePlan
 from tenants import columns
 from tenants.models import Tenant
 from tenants.office import Verb
 
-SHOWN = 100  # moves on the page; `manage.py placement plan export` has all
-LINE = mark_safe("<br>")
+SHOWN = 100  # moves on the page; the export has all
 
 MOVE_PLAN_VERBS = (
     Verb(
@@ -37,6 +40,18 @@ MOVE_PLAN_VERBS = (
 )
 
 
+@dataclass
+class Share:
+    """What a plan changes for one cluster: tenants and devices that leave it and that come to it. `row` None: it is gone since."""
+
+    cluster_id: str
+    row: Cluster | None = None
+    leaving: int = 0
+    devices_leaving: int = 0
+    coming: int = 0
+    devices_coming: int = 0
+
+
 @admin.register(MovePlan)
 class MovePlanAdmin(PlacementAdmin):
     list_display = (columns.at("made_at", _("made")), "kind", "subject", columns.stated(), "moves", "evenness", "made_by")
@@ -44,42 +59,71 @@ class MovePlanAdmin(PlacementAdmin):
     list_filter = ("kind", "state")
     search_fields = ("subject", "made_by")
     fields = (
-        "kind",
-        "subject",
-        columns.stated(),
-        "evenness",
-        "moves",
-        "what_moves",
-        "who_stays",
-        "made_at",
-        "made_by",
-        "reviewed_at",
-        "reviewed_by",
+        *("kind", "subject", columns.stated(), columns.at("made_at", _("made")), "made_by"),
+        *(columns.at("reviewed_at", _("reviewed")), "reviewed_by"),
     )
+    change_form_template = "admin/plan.html"
     verbs = MOVE_PLAN_VERBS
 
     @admin.display(description=_("max/mean"))
     def evenness(self, row: MovePlan) -> str:
         return f"{row.document['before']['ratio']:.3f} → {row.document['after']['ratio']:.3f}"
 
-    @admin.display(description=_("from, to, devices"))
-    def what_moves(self, row: MovePlan) -> str:
-        moves = row.document["moves"]
-        accounts = self._accounts(moves)
-        told = ((accounts.get(m["tenant_id"], m["tenant_id"]), m["source"], m["target"], m["load"]) for m in moves[:SHOWN])
-        rest = format_html("<br>+ {}", len(moves) - SHOWN) if len(moves) > SHOWN else ""
-        return format_html("{}{}", format_html_join(LINE, "{}: {} → {}, {}", told), rest) if moves else columns.NOTHING
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        extra = plan_context(row) if row and self.has_view_permission(request, row) else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
-    @admin.display(description=_("who cannot leave"))
-    def who_stays(self, row: MovePlan) -> str:
-        stays = row.document["stays"]
-        accounts = self._accounts(stays)
-        told = ((accounts.get(s["tenant_id"], s["tenant_id"]), explaining.rule_in_words(s["why"])) for s in stays[:SHOWN])
-        return format_html_join(LINE, "{}: {}", told) or columns.NOTHING
+    def links(self, obj: MovePlan) -> list[tuple[Any, str]]:
+        return [(_("Export"), reverse("admin:placement_moveplan_export", args=[obj.pk]))]
 
-    def _accounts(self, rows: list[dict[str, Any]]) -> dict[str, str]:
-        known = Tenant.objects.filter(pk__in=[row["tenant_id"] for row in rows[:SHOWN]])
-        return {str(pk): account for pk, account in known.values_list("pk", "account")}
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.export_view)
+        return [path("<uuid:object_id>/export/", view, name="placement_moveplan_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest, object_id: Any) -> HttpResponse:
+        """The whole document as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = MovePlan.objects.filter(pk=object_id).first()
+        if row is None:
+            raise Http404
+        answer = HttpResponse(json.dumps(row.document, indent=2, ensure_ascii=False), content_type="application/json")
+        answer["Content-Disposition"] = f'attachment; filename="plan-{row.pk}.json"'
+        return answer
 
     def audit_query(self, obj: MovePlan) -> str:
         return f"move_plan:{obj.pk}"
+
+
+def plan_context(row: MovePlan) -> dict[str, Any]:
+    """What the page of a plan shows besides its fields."""
+    moves, stays = row.document["moves"], row.document["stays"]
+    tenants = Tenant.objects.in_bulk([told["tenant_id"] for told in (*moves[:SHOWN], *stays[:SHOWN])])
+    known = {str(pk): tenant for pk, tenant in tenants.items()}
+    return {
+        "document": row.document,
+        "shares": _shares(moves),
+        "moves": [{**move, "tenant": known.get(move["tenant_id"])} for move in moves[:SHOWN]],
+        "unlisted_moves": max(0, len(moves) - SHOWN),
+        "stays": [
+            {**stay, "tenant": known.get(stay["tenant_id"]), "words": explaining.rule_in_words(stay["why"])} for stay in stays[:SHOWN]
+        ],
+        "unlisted_stays": max(0, len(stays) - SHOWN),
+    }
+
+
+def _shares(moves: list[dict[str, Any]]) -> list[Share]:
+    """The clusters that change, those that lose most first."""
+    shares: dict[str, Share] = defaultdict(lambda: Share(""))
+    for move in moves:
+        source, target = shares[move["source"]], shares[move["target"]]
+        source.cluster_id, target.cluster_id = move["source"], move["target"]
+        source.leaving, source.devices_leaving = source.leaving + 1, source.devices_leaving + move["load"]
+        target.coming, target.devices_coming = target.coming + 1, target.devices_coming + move["load"]
+    rows = Cluster.objects.in_bulk(list(shares))
+    for share in shares.values():
+        share.row = rows.get(share.cluster_id)
+    return sorted(shares.values(), key=lambda share: (share.devices_coming - share.devices_leaving, share.cluster_id))[:SHOWN]

@@ -7,5 +7,8 @@ choice   who it is: bounded load among the first few of the ring
 heat     what a server's counters say of its load
 ledger   arithmetic of promised load
 regions  where to look, in which order
-rebalance, whatif   plans of moves, and experiments on paper
+rebalance   plans of moves: even out a pool, empty clusters of it
+moves    what such plans are made of
+shelf    a pool while a plan is being made
+whatif   experiments on paper
 """

@@ -85,7 +85,8 @@ class ClusterFacts:
             return Weighed(self.cluster_id, before, after)
         measured = self.measured + self.promised_since / capacity
         if self.age is not None and self.age > PENALISED_AFTER:
-            measured += PENALTY_PER_INTERVAL * (self.age - PENALISED_AFTER)
+            # no further than an old sample matters: else one dead cluster would lift its whole pool's mean, and the bound with it, beyond all use
+            measured += PENALTY_PER_INTERVAL * (min(self.age, INELIGIBLE_AFTER) - PENALISED_AFTER)
         projected = measured + load / capacity
         return Weighed(self.cluster_id, before if before > measured else measured, after if after > projected else projected)
 

@@ -1,6 +1,7 @@
 """What a server's counters say of its load: rates between two readings, averages that rise fast and fall slowly, and the breaker that they open.
 
-Pure: a reading and what was known before in, what is known now out. Late and repeated readings change nothing.
+Pure: a reading and what was known before in, what is known now out. Late and repeated readings change nothing, nor does one that follows
+the last too closely: the server's counters tick in hundredths of a second, and two looks at one moment are not two hot samples in a row.
 """
 
 from __future__ import annotations
@@ -14,20 +15,25 @@ BUSY_CPU = 0.70  # of its cores: a server that uses more has no reserve for a st
 RISE, FALL = 10.0, 120.0  # seconds in which an average covers 63 % of the way to a higher, or a lower, value
 OPENS_AT, OPENS_AFTER = 1.0, 2  # measured utilisation, samples in a row
 CLOSES_AT, CLOSES_AFTER = 0.8, timedelta(minutes=5)
-UNWATCHED = timedelta(seconds=60)  # a longer gap between samples is no proof that the server was cool in it
+TOO_SOON = timedelta(seconds=0.5)  # after the last reading
+CEILING = 10.0  # times its limit is the most that enters an average: a counter that jumped is forgotten in minutes, not in hours
 
 Buckets = tuple[tuple[float, float], ...]  # (upper bound in seconds, how many up to it), ascending, the last bound infinite
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the parts of a load are measured against. `max_memory` in bytes; None: memory is not weighed."""
+    """What the parts of a load are measured against. `max_memory` in bytes; None: memory is not weighed.
+
+    `watched`: after a longer gap between two samples nobody knows what the server did in it.
+    """
 
     cores: float = 1.0
     max_sessions: int = 500
     max_queue: int = 100
     max_peer_seconds: float = 2.0
     max_memory: int | None = None
+    watched: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +69,23 @@ class Warmth:
 
 def step(before: Warmth | None, reading: Reading, limits: Limits) -> Warmth:
     """The load after this reading. The first one knows no rates: they begin at nothing."""
-    if before is not None and reading.at <= before.at:
+    if before is not None and reading.at - before.at < TOO_SOON:
         return before
     seconds = (reading.at - before.at).total_seconds() if before else 0.0
-    cpu, peers = _rates(before, reading, seconds)
+    cpu, peers = _rates(before, reading, limits, seconds)
     after = Warmth(
         at=reading.at,
         cpu_seconds=reading.cpu_seconds,
         counts=tuple(count for _, count in reading.buckets),
-        cpu=_towards(before.cpu if before else None, cpu, seconds),
+        cpu=_towards(before.cpu if before else None, cpu, limits.cores * BUSY_CPU, seconds),
         sessions=reading.sessions,
-        sessions_smooth=_towards(before.sessions_smooth if before else None, reading.sessions, seconds),
-        queue=_towards(before.queue if before else None, max(0.0, reading.queue), seconds),
-        peer_seconds=_towards(before.peer_seconds if before else None, peers, seconds),
+        sessions_smooth=_towards(before.sessions_smooth if before else None, reading.sessions, limits.max_sessions, seconds),
+        queue=_towards(before.queue if before else None, max(0.0, reading.queue), limits.max_queue, seconds),
+        peer_seconds=_towards(before.peer_seconds if before else None, peers, limits.max_peer_seconds, seconds),
         memory=reading.memory,
         measured=0.0,
     )
-    return _judged(before, replace(after, measured=measured(after, limits)))
+    return _judged(before, replace(after, measured=measured(after, limits)), limits)
 
 
 def measured(warmth: Warmth, limits: Limits) -> float:
@@ -95,10 +101,14 @@ def measured(warmth: Warmth, limits: Limits) -> float:
     return max(parts)
 
 
-def _rates(before: Warmth | None, reading: Reading, seconds: float) -> tuple[float, float]:
-    """Cores in use and p95 of a peer calculation since the reading before. Counters that fell belong to a server that started anew in between."""
-    if before is None or seconds <= 0:
-        return 0.0, 0.0
+def _rates(before: Warmth | None, reading: Reading, limits: Limits, seconds: float) -> tuple[float | None, float | None]:
+    """Cores in use and p95 of a peer calculation since the reading before; None where that cannot be known.
+
+    Counters that fell belong to a server that started anew in between: all that they show is of the interval. If that is more than its cores could
+    do in it, they are those of a server that has run for longer than we looked away, and tell nothing of the interval.
+    """
+    if before is None:
+        return None, None
     counts = tuple(count for _, count in reading.buckets)
     restarted = (
         reading.cpu_seconds < before.cpu_seconds
@@ -106,6 +116,8 @@ def _rates(before: Warmth | None, reading: Reading, seconds: float) -> tuple[flo
         or any(now < then for now, then in zip(counts, before.counts, strict=False))
     )
     used = reading.cpu_seconds - (0.0 if restarted else before.cpu_seconds)
+    if restarted and used > seconds * limits.cores:
+        return None, None
     known = (0.0,) * len(counts) if restarted else before.counts
     fresh = [(bound, count - then) for (bound, count), then in zip(reading.buckets, known, strict=True)]
     slow = quantile(fresh, 0.95)  # None: nothing was computed, so nobody waited
@@ -117,20 +129,24 @@ def _finite(value: float, buckets: Sequence[tuple[float, float]]) -> float:
     return value if math.isfinite(value) else 2 * max((bound for bound, _ in buckets if math.isfinite(bound)), default=0.0)
 
 
-def _towards(average: float | None, value: float, seconds: float) -> float:
+def _towards(average: float | None, value: float | None, limit: float, seconds: float) -> float:
+    """The average after a value that held for so many seconds. An unknown value leaves it as it was."""
+    if value is None:
+        return average or 0.0
+    value = min(float(value), CEILING * limit)
     if average is None:
-        return float(value)
+        return value
     return average + (1 - math.exp(-seconds / (RISE if value > average else FALL))) * (value - average)
 
 
-def _judged(before: Warmth | None, after: Warmth) -> Warmth:
+def _judged(before: Warmth | None, after: Warmth, limits: Limits) -> Warmth:
     """The breaker: opens on two hot samples in a row, closes after five watched minutes of calm."""
-    above = (before.above if before else 0) + 1 if after.measured >= OPENS_AT else 0
+    watched = before is not None and after.at - before.at <= limits.watched
+    above = (before.above if before and watched else 0) + 1 if after.measured >= OPENS_AT else 0
     if before is None or not before.breaker_open:
         return replace(after, above=above, breaker_open=above >= OPENS_AFTER)
     if after.measured > CLOSES_AT:
         return replace(after, above=above, breaker_open=True)
-    watched = after.at - before.at <= UNWATCHED
     since = before.cool_since if before.cool_since is not None and watched else after.at
     return replace(after, above=above, breaker_open=after.at - since < CLOSES_AFTER, cool_since=since)
 

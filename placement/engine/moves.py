@@ -9,6 +9,14 @@ from typing import Any, NamedTuple
 
 from placement.engine.facts import ENGINE, ClusterFacts
 
+REASONS = {
+    "fits_the_excess": "the largest tenant that is no more than what its cluster carries too much",
+    "covers_the_rest": "the smallest tenant that is more, where its cluster is relieved of at least half of it",
+    "leaves_evenly": "its cluster is emptied, and the target stays within the line",
+    "leaves_within_caps": "its cluster is emptied, and the target comes above the line, not above its hard cap",
+    "makes_room": "its cluster came above the line by those that left an emptied one",
+}
+
 
 class Lodger(NamedTuple):
     """A tenant and the cluster it lives on. `load` in devices; `residency` empty: it may live anywhere."""
@@ -21,12 +29,13 @@ class Lodger(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One tenant from one cluster to another."""
+    """One tenant from one cluster to another. `reason`: what it is for, one of REASONS; plans of before it was told have none."""
 
     tenant_id: str
     source: str
     target: str
     load: int
+    reason: str = ""
 
 
 class Stay(NamedTuple):
@@ -39,7 +48,7 @@ class Stay(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a plan may do. Utilisations relative to the pool's mean, but for `start_anyway`, which is absolute."""
+    """What a plan may do. Utilisations relative to the pool's mean, but for `start_anyway`, which is absolute. None: as many moves as it takes."""
 
     start: float = 1.10
     start_anyway: float = 0.80
@@ -47,12 +56,14 @@ class Limits:
     hot_for: timedelta = timedelta(minutes=15)
     rest: timedelta = timedelta(hours=24)
     most_moves: int | None = None
+    most_from: int | None = None  # one cluster
+    most_to: int | None = None  # one cluster
     at_once: bool = False  # after clusters were added: no waiting, and `shed_to` is where to start
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How a pool stands: weighted mean and highest utilisation of its active clusters."""
+    """How a pool stands: mean, by capacity, and highest utilisation of the clusters that stay in it. Old samples are no heat in it."""
 
     mean: float
     highest: float
@@ -120,7 +131,10 @@ def carried_out(
 
 
 def _changed(cluster: ClusterFacts, load: int, tenants: int) -> ClusterFacts:
-    measured = cluster.measured
-    if measured is not None:
-        measured = max(0.0, measured + load / cluster.capacity)
-    return replace(cluster, committed=max(0, cluster.committed + load), tenants=max(0, cluster.tenants + tenants), measured=measured)
+    measured, since = cluster.measured, cluster.promised_since
+    if measured is not None and cluster.capacity:
+        measured += load / cluster.capacity
+        if measured < 0:  # some of those that left had come after the sample
+            measured, since = max(0.0, measured + since / cluster.capacity), 0
+    committed, living = max(0, cluster.committed + load), max(0, cluster.tenants + tenants)
+    return replace(cluster, committed=committed, tenants=living, measured=measured, promised_since=since)

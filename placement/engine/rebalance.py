@@ -1,106 +1,30 @@
 """Plans of moves that even out a pool, or empty clusters of it. Plans only: nothing here moves anybody.
 
-By load, never by number of tenants. A cluster that is too hot sheds its largest tenants that fit the excess, each to the coolest cluster with room,
-until it is within `shed_to` of the mean. Nobody is moved for less than half of what the move costs, a tenant that was moved rests a day, and no
-cluster is brought above that line by it. So a plan that was carried out leaves nothing to plan.
+By load, never by number of tenants. A cluster that is too hot sheds its largest tenants that fit both the excess and a target's room, each to one of
+the coolest clusters, until it is within `shed_to` of the mean; no cluster is brought above that line by it. A move costs as many devices as
+reconnect, which is the tenant's load, and relieves its cluster of what it carries too much: nobody is moved where that is less than half. A tenant
+that was moved rests a day. A plan goes on until nothing can be added to it, so one that was carried out leaves nothing to plan; the limits on the
+number of moves are the exception, they cut it short.
+
+Emptying a cluster goes before evenness and before rest: where the line leaves no room a tenant goes up to a hard cap, by the ledger and by what is
+measured. What that brought above the line is shed again as far as it can be.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 
-from placement.engine import eligibility
 from placement.engine.choice import FLOOR
-from placement.engine.facts import ClusterFacts, Newcomer, Pool, PoolKey
-from placement.engine.ledger import cap
-from placement.engine.moves import Balance, Limits, Lodger, Move, Plan, Stay
-from placement.engine.ring import Ring
+from placement.engine.facts import ClusterFacts
+from placement.engine.moves import Limits, Lodger, Move, Plan, Stay
+from placement.engine.shelf import FULLY, Shelf
 
-MOVABLE_TO = (
-    eligibility.is_active,
-    eligibility.is_of_kind,
-    eligibility.has_sessions_left,
-    eligibility.breaker_is_closed,
-    eligibility.was_heard_from,
-)
-FEW = 32  # of the coolest clusters: where none of them can take a tenant without passing the line, hardly any other can
-WORTH = 0.5  # of what a move costs, which is the load of the tenant whose devices all reconnect, it must relieve
+WORTH = 0.5  # of what a move costs it must relieve
 
-
-class Shelf:
-    """The pool while a plan is being made: what each cluster would carry, and who is coolest. Loads count devices."""
-
-    def __init__(self, clusters: Sequence[ClusterFacts], leaving: Collection[str] = ()) -> None:
-        self.clusters = {cluster.cluster_id: cluster for cluster in clusters}
-        key = PoolKey(clusters[0].region, clusters[0].service_class) if clusters else PoolKey("", "")
-        pool = Pool.of(key, Ring.build({}), clusters)
-        self.load = {cluster.cluster_id: cluster.utilisation(blind=pool.blind) * cluster.capacity for cluster in clusters}
-        self.before = dict(self.load)
-        self.promised = {cluster.cluster_id: cluster.committed for cluster in clusters}
-        self.tenants = {cluster.cluster_id: cluster.tenants for cluster in clusters}
-        somebody = Newcomer("", 0, key.service_class)
-        staying = [cluster for cluster in clusters if cluster.cluster_id not in leaving and cluster.state in ("active", "cordoned")]
-        self.staying = [cluster.cluster_id for cluster in staying]
-        self._open = {cluster.cluster_id for cluster in staying if all(rule(somebody, cluster, pool) for rule in MOVABLE_TO)}
-        whole = sum(cluster.capacity for cluster in staying)
-        stays = sum(self.load[cluster_id] for cluster_id in self.staying)
-        leaves = sum(self.load[cluster_id] for cluster_id in leaving if cluster_id in self.load)
-        self.mean = (stays + leaves) / whole if whole else 0.0
-        self._heap = sorted((self.used(cluster_id), cluster_id) for cluster_id in self._open)
-
-    def used(self, cluster_id: str) -> float:
-        return self.load[cluster_id] / self.clusters[cluster_id].capacity
-
-    def balance(self, *, before: bool = False) -> Balance:
-        loads = self.before if before else self.load
-        return Balance(self.mean, max((loads[c] / self.clusters[c].capacity for c in self.staying), default=0.0))
-
-    def line(self, cluster_id: str, limits: Limits) -> float:
-        """The load that nobody is brought above, and hot clusters are brought down to. Below the floor nothing is worth evening out."""
-        return max(limits.shed_to * self.mean, FLOOR) * self.clusters[cluster_id].capacity
-
-    def take(self, lodger: Lodger, fits: Callable[[str], bool], *, tries: int = FEW) -> str:
-        """Move it on paper to the coolest cluster that may take it; the name of what stopped it where none may, with a `!` before it."""
-        aside: list[str] = []
-        found, stopped = "", "!no_cluster_is_open"
-        while self._heap and not found and len(aside) < tries:
-            used, cluster_id = heapq.heappop(self._heap)
-            if not math.isclose(used, self.used(cluster_id), abs_tol=1e-12):
-                heapq.heappush(self._heap, (self.used(cluster_id), cluster_id))
-                continue
-            aside.append(cluster_id)
-            if reason := self._objection(lodger, cluster_id):
-                stopped = f"!{reason}"
-            elif fits(cluster_id):
-                found = cluster_id
-            else:
-                stopped = "!would_be_too_hot"
-        if found:
-            self._shift(lodger, found)
-        for cluster_id in aside:
-            heapq.heappush(self._heap, (self.used(cluster_id), cluster_id))
-        return found or stopped
-
-    def _objection(self, lodger: Lodger, cluster_id: str) -> str:
-        target = self.clusters[cluster_id]
-        if cluster_id == lodger.cluster_id:
-            return "lives_there"
-        if lodger.residency not in ("", target.residency):
-            return "keeps_residency"
-        if self.promised[cluster_id] + lodger.load > cap(target.capacity, target.kind):
-            return "has_room_for"
-        if target.max_tenants is not None and self.tenants[cluster_id] >= target.max_tenants:
-            return "has_place_for_a_tenant"
-        return ""
-
-    def _shift(self, lodger: Lodger, target: str) -> None:
-        for cluster_id, sign in ((lodger.cluster_id, -1), (target, 1)):
-            self.load[cluster_id] = max(0.0, self.load[cluster_id] + sign * lodger.load)
-            self.promised[cluster_id] += sign * lodger.load
-            self.tenants[cluster_id] += sign
+Residents = dict[str, list[Lodger]]  # by cluster, largest first
 
 
 def plan_rebalance(
@@ -112,67 +36,18 @@ def plan_rebalance(
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> Plan:
     """Even out one pool. `hot_since`: since when clusters have been above the watermark, as samples showed it."""
-    shelf = Shelf(clusters)
-    hot = [cluster_id for cluster_id in shelf.staying if _is_hot(shelf, cluster_id, now, hot_since or {}, limits)]
-    least = sum(_excess(shelf, cluster_id, limits) for cluster_id in hot)
-    residents: dict[str, list[Lodger]] = {cluster_id: [] for cluster_id in hot}
-    for lodger in lodgers:
-        if (mine := residents.get(lodger.cluster_id)) is not None and lodger.load > 0 and _has_rested(lodger, now, limits):
-            mine.append(lodger)
-    moves: list[Move] = []
-    for cluster_id in sorted(hot, key=lambda known: (-shelf.used(known), known)):
-        in_order = sorted(residents[cluster_id], key=lambda one: (-one.load, one.tenant_id))
-        _shed(shelf, cluster_id, in_order, limits, moves)
-    return Plan("rebalance", tuple(moves), (), shelf.balance(before=True), shelf.balance(), least)
-
-
-def _is_hot(shelf: Shelf, cluster_id: str, now: datetime, hot_since: Mapping[str, datetime], limits: Limits) -> bool:
-    used = shelf.used(cluster_id)
-    if limits.at_once:
-        return used > max(limits.shed_to * shelf.mean, FLOOR)
-    since = hot_since.get(cluster_id)
-    return since is not None and now - since >= limits.hot_for and used > min(max(limits.start * shelf.mean, FLOOR), limits.start_anyway)
-
-
-def _has_rested(lodger: Lodger, now: datetime, limits: Limits) -> bool:
-    return lodger.moved_at is None or now - lodger.moved_at >= limits.rest
-
-
-def _excess(shelf: Shelf, cluster_id: str, limits: Limits) -> int:
-    """Whole devices above the line."""
-    return max(0, math.ceil(round(shelf.load[cluster_id] - shelf.line(cluster_id, limits), 6)))
-
-
-def _shed(shelf: Shelf, source: str, residents: list[Lodger], limits: Limits, moves: list[Move]) -> None:
-    """Largest first among those that fit the excess; then, if it is worth it, the smallest one that covers the rest."""
-    was, excess = shelf.used(source), _excess(shelf, source, limits)
-
-    def fits(lodger: Lodger) -> Callable[[str], bool]:
-        def check(cluster_id: str) -> bool:
-            load = shelf.load[cluster_id] + lodger.load
-            return load <= shelf.line(cluster_id, limits) and load / shelf.clusters[cluster_id].capacity <= was
-
-        return check
-
-    left = []
-    for lodger in residents:
-        if excess <= 0 or _full(moves, limits):
-            return
-        if lodger.load > excess:
-            left.append(lodger)
-        elif not (target := shelf.take(lodger, fits(lodger))).startswith("!"):
-            moves.append(Move(lodger.tenant_id, source, target, lodger.load))
-            excess -= lodger.load
-    for lodger in reversed(left):
-        if excess <= 0 or excess < WORTH * lodger.load or _full(moves, limits):
-            return
-        if not (target := shelf.take(lodger, fits(lodger))).startswith("!"):
-            moves.append(Move(lodger.tenant_id, source, target, lodger.load))
-            excess -= lodger.load
-
-
-def _full(moves: list[Move], limits: Limits) -> bool:
-    return limits.most_moves is not None and len(moves) >= limits.most_moves
+    shelf = Shelf(clusters, limits)
+    draft = Draft(shelf, limits)
+    hot = _hot(shelf, shelf.staying, now, hot_since or {}, limits)
+    least = sum(map(shelf.excess, hot))
+    residents = _residents(lodgers, hot, now, limits)
+    made = -1
+    while made < len(draft.moves):
+        made = len(draft.moves)
+        for name in hot:
+            residents[name] = draft.shed(residents[name], shelf.excess(name))
+        hot = _hot(shelf, hot, now, hot_since or {}, limits)  # one that shed later may have room for those before it
+    return Plan("rebalance", tuple(draft.moves), (), shelf.balance(before=True), shelf.balance(), least)
 
 
 def plan_drain(
@@ -180,22 +55,98 @@ def plan_drain(
     clusters: Sequence[ClusterFacts],
     lodgers: Iterable[Lodger],
     *,
+    now: datetime,
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> Plan:
-    """Empty these clusters of one pool: evenly where that is possible, up to the hard caps where it is not. A rest holds nobody back."""
-    shelf = Shelf(clusters, leaving)
-    residents = sorted((lodger for lodger in lodgers if lodger.cluster_id in leaving), key=lambda one: (-one.load, one.tenant_id))
-    moves: list[Move] = []
-    stays: list[Stay] = []
-    for lodger in residents:
-        if _full(moves, limits):
-            stays.append(Stay(lodger.tenant_id, lodger.cluster_id, "most_moves"))
-            continue
-        target = shelf.take(lodger, lambda cluster_id, one=lodger: shelf.load[cluster_id] + one.load <= shelf.line(cluster_id, limits))  # type: ignore[misc]
-        if target.startswith("!"):
-            target = shelf.take(lodger, lambda cluster_id: True, tries=len(clusters))  # noqa: ARG005 - its caps alone
-        if target.startswith("!"):
-            stays.append(Stay(lodger.tenant_id, lodger.cluster_id, target[1:]))
-        else:
-            moves.append(Move(lodger.tenant_id, lodger.cluster_id, target, lodger.load))
-    return Plan("drain", tuple(moves), tuple(stays), shelf.balance(before=True), shelf.balance(), sum(lodger.load for lodger in residents))
+    """Empty these clusters of one pool, or say of each tenant that cannot go what stops it."""
+    everybody = list(lodgers)
+    residents = [lodger for lodger in everybody if lodger.cluster_id in leaving]
+    _sort(residents)
+    least = sum(lodger.load for lodger in residents)
+    shelf = Shelf(clusters, limits, leaving, least)
+    draft = Draft(shelf, limits)
+    left, made = residents, -1
+    while made < len(draft.moves):
+        made = len(draft.moves)
+        left = [lodger for lodger in left if not draft.leave(lodger)]
+        heated = sorted({move.target for move in draft.moves if shelf.excess(move.target, shelf.before[move.target])})
+        gone = {move.tenant_id for move in draft.moves}
+        staying = (lodger for lodger in everybody if lodger.tenant_id not in gone)
+        for name, theirs in _residents(staying, heated, now, limits).items():
+            draft.shed(theirs, shelf.excess(name, shelf.before[name]), "makes_room")
+    stays = [Stay(one.tenant_id, one.cluster_id, "most_moves" if draft.is_full(one.cluster_id) else shelf.objection(one)) for one in left]
+    return Plan("drain", tuple(draft.moves), tuple(stays), shelf.balance(before=True), shelf.balance(), least)
+
+
+class Draft:
+    """The moves so far, and what may still be added."""
+
+    def __init__(self, shelf: Shelf, limits: Limits) -> None:
+        self.moves: list[Move] = []
+        self._shelf = shelf
+        self._limits = limits
+        self._left: Counter[str] = Counter()
+
+    def shed(self, residents: list[Lodger], excess: int, reason: str = "") -> list[Lodger]:
+        """The largest that fit the excess; then, if it is worth it, the smallest one that covers the rest. Who stays, largest first."""
+        kept: list[Lodger] = []
+        room = self._shelf.room()
+        for number, lodger in enumerate(residents):
+            if excess <= 0 or room <= 0:
+                kept += residents[number:]
+                break
+            if lodger.load <= min(excess, room) and self._move(lodger, reason or "fits_the_excess"):
+                excess -= lodger.load
+                room = self._shelf.room()
+            else:
+                kept.append(lodger)
+        for lodger in kept[::-1]:
+            if lodger.load > room or excess <= 0 or excess < WORTH * lodger.load:
+                break
+            if self._move(lodger, reason or "covers_the_rest"):
+                excess -= lodger.load
+                kept.remove(lodger)
+        return kept
+
+    def leave(self, lodger: Lodger) -> bool:
+        """Evenly where that is possible, up to the hard caps where it is not."""
+        return self._move(lodger, "leaves_evenly") or self._move(lodger, "leaves_within_caps", FULLY)
+
+    def is_full(self, source: str) -> bool:
+        """As many moves as there may be, in all or from there."""
+        most, most_from = self._limits.most_moves, self._limits.most_from
+        return (most is not None and len(self.moves) >= most) or (most_from is not None and self._left[source] >= most_from)
+
+    def _move(self, lodger: Lodger, reason: str, *upto: int) -> bool:
+        if self.is_full(lodger.cluster_id) or not (target := self._shelf.take(lodger, *upto)):
+            return False
+        self.moves.append(Move(lodger.tenant_id, lodger.cluster_id, target, lodger.load, reason))
+        self._left[lodger.cluster_id] += 1
+        return True
+
+
+def _hot(shelf: Shelf, names: Iterable[str], now: datetime, since: Mapping[str, datetime], limits: Limits) -> list[str]:
+    """Of these clusters those that should shed, hottest first."""
+    start = max((limits.shed_to if limits.at_once else limits.start) * shelf.mean, FLOOR)
+    if not limits.at_once:
+        start = min(start, limits.start_anyway)
+    long = (name for name in names if limits.at_once or (name in since and now - since[name] >= limits.hot_for))
+    return sorted((name for name in long if shelf.used(name) > start and shelf.excess(name)), key=lambda name: (-shelf.used(name), name))
+
+
+def _residents(lodgers: Iterable[Lodger], clusters: Collection[str], now: datetime, limits: Limits) -> Residents:
+    """Who lives on these clusters and may be moved for evenness: has devices, and has rested."""
+    living: Residents = {name: [] for name in clusters}
+    for lodger in lodgers:
+        there = living.get(lodger.cluster_id)
+        if there is not None and lodger.load > 0 and (lodger.moved_at is None or now - lodger.moved_at >= limits.rest):
+            there.append(lodger)
+    for there in living.values():
+        _sort(there)
+    return living
+
+
+def _sort(lodgers: list[Lodger]) -> None:
+    """Largest first, equals by name. In two steps, so that no pair is made for each of a million tenants."""
+    lodgers.sort(key=attrgetter("tenant_id"))
+    lodgers.sort(key=attrgetter("load"), reverse=True)

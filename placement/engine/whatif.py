@@ -72,13 +72,14 @@ class Outcome:
     before: dict[str, dict[str, Any]]
     after: dict[str, dict[str, Any]] = field(default_factory=dict)
     landed: dict[str, Counter[str]] = field(default_factory=dict)  # cluster -> tenants and devices
-    homeless: list[str] = field(default_factory=list)  # tenants whose cluster went and who found no other
+    uprooted: dict[str, bool] = field(default_factory=dict)  # tenants whose cluster went: whether they have another now
+    added: Counter[str] = field(default_factory=Counter)  # by group of tenants
     refused: Counter[str] = field(default_factory=Counter)  # by group of tenants
     rules: Counter[str] = field(default_factory=Counter)  # what refused them, per cluster that was looked at
-    moved: int = 0  # tenants whose cluster went and who found another
 
     def as_document(self) -> dict[str, Any]:
         """As JSON."""
+        homeless = [tenant_id for tenant_id, housed in self.uprooted.items() if not housed]
         return {
             "pools": [
                 {"pool": name, "before": self.before.get(name), "after": self.after.get(name)}
@@ -87,9 +88,9 @@ class Outcome:
             "landed": {cluster_id: dict(counts) for cluster_id, counts in sorted(self.landed.items())},
             "refused": dict(sorted(self.refused.items())),
             "rules": dict(sorted(self.rules.items())),
-            "moved": self.moved,
-            "homeless": len(self.homeless),
-            "homeless_tenants": self.homeless[:100],
+            "moved": len(self.uprooted) - len(homeless),
+            "homeless": len(homeless),
+            "homeless_tenants": homeless[:100],
         }
 
 
@@ -187,17 +188,22 @@ def _carry_out(change: Change, paper: Paper, outcome: Outcome) -> None:
         _add(change, paper, outcome)
         return
     else:
-        gone = (
-            [_known(paper.clusters, change.cluster_id).cluster_id]
-            if isinstance(change, RemoveCluster)
-            else [cluster.cluster_id for cluster in paper.clusters.values() if cluster.region == change.region]
-        )
+        gone = _going(change, paper)
         for cluster_id in gone:
             del paper.clusters[cluster_id]
         paper.reshaped()
         _rehouse(set(gone), paper, outcome)
         return
     paper.reshaped()
+
+
+def _going(change: RemoveCluster | LoseRegion, paper: Paper) -> list[str]:
+    if isinstance(change, RemoveCluster):
+        return [_known(paper.clusters, change.cluster_id).cluster_id]
+    gone = [cluster.cluster_id for cluster in paper.clusters.values() if cluster.region == change.region]
+    if not gone:
+        raise UnknownCluster(f"no cluster is in the region {change.region}")
+    return gone
 
 
 def _known(clusters: Mapping[str, ClusterFacts], cluster_id: str) -> ClusterFacts:
@@ -207,7 +213,9 @@ def _known(clusters: Mapping[str, ClusterFacts], cluster_id: str) -> ClusterFact
 
 
 def _add(change: AddTenants, paper: Paper, outcome: Outcome) -> None:
-    for number in range(change.count):
+    first = outcome.added[change.name]  # a second group of the same name is of other tenants
+    outcome.added[change.name] += change.count
+    for number in range(first, first + change.count):
         newcomer = replace(change.like, tenant_id=str(uuid.uuid5(SPACE, f"{change.name}:{number}")))
         chosen, looked = paper.place(Guest(newcomer, "", change.regions))
         _count(chosen, looked, newcomer, outcome)
@@ -217,14 +225,14 @@ def _add(change: AddTenants, paper: Paper, outcome: Outcome) -> None:
 
 def _rehouse(gone: set[str], paper: Paper, outcome: Outcome) -> None:
     """Who lived on a cluster that went, largest first."""
+    for cluster_id in gone:
+        outcome.landed.pop(cluster_id, None)
     homeless = [guest for guest in paper.guests.values() if guest.cluster_id in gone]
     for guest in sorted(homeless, key=lambda one: (-one.newcomer.load, one.newcomer.tenant_id)):
+        paper.guests[guest.newcomer.tenant_id] = replace(guest, cluster_id="")
         chosen, looked = paper.place(guest)
         _count(chosen, looked, guest.newcomer, outcome)
-        if chosen:
-            outcome.moved += 1
-        else:
-            outcome.homeless.append(guest.newcomer.tenant_id)
+        outcome.uprooted[guest.newcomer.tenant_id] = bool(chosen)
 
 
 def _count(chosen: str, looked: list[Decision], newcomer: Newcomer, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,10 +56,12 @@ def fetch(cluster_id: str, url: str, timeout: float, *, transport: httpx2.BaseTr
 
 
 def parse(text: str) -> LoadReading:
-    """Raises: ValueError, KeyError (a metric is missing), OverflowError."""
+    """Raises: ValueError (no metrics, or a number that no server can mean), KeyError (a metric is missing), OverflowError."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     value = {sample.name: sample.value for sample in samples if not sample.labels}
     buckets = _buckets(samples)
+    told = (value[name] for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "headscale_nodestore_queue_depth"))
+    _refuse_nonsense([*told, *(count for _, count in buckets)])
     return LoadReading(
         cpu_seconds=value["process_cpu_seconds_total"],
         memory_bytes=int(value["process_resident_memory_bytes"]),
@@ -68,6 +71,12 @@ def parse(text: str) -> LoadReading:
         peer_calculation_buckets=buckets,
         nodes=int(value["headscale_nodestore_nodes"]),
     )
+
+
+def _refuse_nonsense(values: Iterable[float]) -> None:
+    """An average that was fed one NaN stays NaN for ever. Raises: ValueError."""
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError("a counter that is negative or no number")
 
 
 def _buckets(samples: Iterable[Sample]) -> tuple[tuple[float, float], ...]:

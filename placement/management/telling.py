@@ -167,6 +167,8 @@ def plan(made: MovePlan) -> Iterator[str]:
     yield f"{made.pk}  {made.get_kind_display()} of {made.subject}, {made.get_state_display()}"
     yield f"  {made.moves} moves of {told['load']} devices; {told['least']} have to move at least"
     yield f"  fullest {percent(before['highest'])} -> {percent(after['highest'])}, mean {percent(before['mean'])}, max/mean {before['ratio']:.3f} -> {after['ratio']:.3f}"
+    if not (told["moves"] or told["stays"]):
+        yield "  nothing to move"
     accounts = _accounts([row["tenant_id"] for row in (*told["moves"][:SHOWN], *told["stays"][:SHOWN])])
     for move in told["moves"][:SHOWN]:
         yield f"  {accounts.get(move['tenant_id'], move['tenant_id'])}: {move['source']} -> {move['target']}, {move['load']} devices"

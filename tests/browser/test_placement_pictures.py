@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from placement import bindings, nearness
+from placement import bindings, moveplans, nearness
 from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
-from placement.models import Decision
+from placement.models import Binding, Decision
 from tests import factories
 from tests.placement import many
 
@@ -35,13 +35,23 @@ def test_pools_and_a_decision_in_both_languages(language, at_the_browser):
             olga.page.locator("form.language button").click()
     olga.goes("/admin/placement/pools/")
     olga.shows(f"pools-{language}")
+    plan = moveplans.make_drain([Binding.objects.of(tenants[0]).get().cluster_id], actor="system:tests", now=now)
+    olga.goes(f"/admin/placement/moveplan/{plan.pk}/change/")
+    olga.shows(f"plan-{language}")
     olga.goes("/admin/placement/pools/?pool=us%2Fstandard%2F*")
     olga.shows(f"pool-{language}")
     for name, tenant in (("decision", tenants[0]), ("refusal", lost)):
         olga.goes(f"/admin/placement/decision/{Decision.objects.of(tenant).get().pk}/change/")
         olga.shows(f"{name}-{language}")
-    for name in ("decision", "waiting", "alert", "heat", "region", "nearness", "cluster", "region/add", "nearness/add"):
+    for name in ("decision", "waiting", "alert", "heat", "region", "nearness", "cluster", "moveplan", "region/add", "nearness/add"):
         olga.goes(f"/admin/placement/{name}/")
         olga.shows(f"{name.replace('/', '-')}-list-{language}")
+    olga.page.emulate_media(color_scheme="dark")
+    for name, address in (
+        ("pools", "/admin/placement/pools/"),
+        ("decision", f"/admin/placement/decision/{Decision.objects.of(tenants[0]).get().pk}/change/"),
+    ):
+        olga.goes(address)
+        olga.shows(f"{name}-dark-{language}")
     olga.goes("/admin/")
     olga.shows(f"index-{language}")

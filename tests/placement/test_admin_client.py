@@ -13,6 +13,7 @@ import stamina
 from placement.errors import ClusterError, ClusterRefused, ClusterSilent, ClusterUnreachable
 from placement.headscale import metrics, wire
 from placement.headscale.admin import Admin
+from tests.fakes.headscale_http import METRICS
 from tests.fakes.wire import answering, dribbling, flooding, hanging, saying
 
 EXPIRATION = datetime(2031, 5, 6, 7, 8, 9, 123457, tzinfo=UTC)
@@ -226,6 +227,26 @@ def test_metrics_that_are_somebody_elses_are_silence() -> None:
             metrics.fetch("a", f"{server.url}/metrics", timeout=0.5)
     with pytest.raises(ClusterUnreachable):
         metrics.fetch("a", f"{server.url}/metrics", timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("process_cpu_seconds_total", "NaN"),
+        ("process_cpu_seconds_total", "+Inf"),
+        ("process_cpu_seconds_total", "-1"),
+        ("process_resident_memory_bytes", "NaN"),
+        ("headscale_nodestore_queue_depth", "-1"),
+        ('headscale_nodestore_peers_calculation_duration_seconds_bucket{le="0.1"}', "NaN"),
+    ],
+)
+def test_numbers_that_no_server_can_mean_are_silence(name: str, value: str) -> None:
+    told = "\n".join(f"{name} {value}" if line.startswith(f"{name} ") else line for line in METRICS.splitlines()) + "\n"
+    assert told != METRICS
+    with answering(saying(200, told, "text/plain")) as server, pytest.raises(ClusterSilent):
+        metrics.fetch("a", f"{server.url}/metrics", timeout=2)
+    with answering(saying(200, METRICS, "text/plain")) as server:
+        assert metrics.fetch("a", f"{server.url}/metrics", timeout=2).cpu_seconds == 1.5
 
 
 def test_the_p95_lies_in_its_bucket() -> None:

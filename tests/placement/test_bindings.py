@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from acs import queue
 from placement import bindings, decisions, nearness
+from placement.clusters import seal_key
 from placement.engine.regions import Wish
-from placement.errors import NoClusterAvailable, RegionNotInPlan
+from placement.errors import ClusterUnreachable, NoClusterAvailable, RegionNotInPlan
 from placement.models import Alert, Binding, Cluster, Decision, Waiting
 from tenants import lifecycle
 from tests import factories
@@ -204,6 +205,39 @@ def test_places_nobody_asks_for_and_those_of_closed_tenants_are_forgotten(fleet_
     assert Waiting.objects.of(quiet).exists()
     queue.serve_all(now=timezone.now() + timedelta(days=8))
     assert not Waiting.objects.of(quiet).exists()
+
+
+# ---- servers that have to be asked -----------------------------------------------------------------------------------
+
+
+def outside(fleet_clusters, **fields):
+    """A cluster outside of every fleet, whose server is not there."""
+    cluster = fleet_clusters(fleet_id=None, admin_url="http://127.0.0.1:9", **fields)
+    Cluster.objects.filter(pk=cluster.cluster_id).update(admin_key_sealed=seal_key(cluster.cluster_id, "key"))
+    return cluster
+
+
+def test_a_server_that_is_down_leaves_its_tenants_to_the_next_cluster(fleet_clusters):
+    outside(fleet_clusters)
+    home = fleet_clusters()
+    for _ in range(4):
+        assert settle(a_tenant()).cluster_id == home.cluster_id
+
+
+def test_when_every_server_that_may_is_down_the_device_hears_of_that(fleet_clusters):
+    outside(fleet_clusters)
+    with pytest.raises(ClusterUnreachable):
+        settle(a_tenant())
+
+
+def test_the_trouble_of_whoever_waited_longer_is_not_the_newcomers(fleet_clusters):
+    full = fleet_clusters(capacity=4)
+    earlier = a_tenant(default_region="eu", expected_devices=90)  # more than there will be room for here
+    refused(earlier)
+    Waiting.objects.of(earlier).update(regions=["eu", "us"])
+    outside(fleet_clusters, region="us")
+    Cluster.objects.filter(pk=full.cluster_id).update(capacity=100)
+    assert settle(a_tenant(default_region="eu")).cluster_id == full.cluster_id
 
 
 # ---- dedicated -------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from placement import bindings, moveplans, snapshots
+from placement import bindings, experiments, moveplans, snapshots
 from placement.engine.facts import PoolKey
 from placement.engine.moves import Limits, Plan, carried_out
 from placement.engine.rebalance import plan_rebalance
@@ -127,9 +128,8 @@ def test_an_experiment_tells_what_would_be_and_writes_nothing(lopsided):
     plan = settled(0, name="team")
     before = everything()
     full = lopsided[0].cluster_id
-    told = run(
-        "simulate", "--add", "fresh:1000", "--tenants", "40:team", "--reweight", f"{full}:400", "--lose-region", "us", "--remove", full
-    )
+    changes = ["--add", "fresh:1000", "--tenants", "40:team", "--reweight", f"{full}:400", "--add", "far:100:us", "--lose-region", "us"]
+    told = run("simulate", *changes, "--remove", full)
     assert everything() == before
     assert "nothing was changed" in told
     assert "30 tenants would move" in told
@@ -137,6 +137,25 @@ def test_an_experiment_tells_what_would_be_and_writes_nothing(lopsided):
     document = json.loads(run("simulate", "--tenants", "40:team", "--json"))
     assert sum(counts["tenants"] for counts in document["landed"].values()) == 40
     assert document == json.loads(run("simulate", "--tenants", "40:team", "--json"))
+
+
+def test_an_experiment_asks_for_the_region_where_there_are_several_and_is_bounded_by_whom_it_places(lopsided, fleet_clusters):
+    fleet_clusters(region="us")
+    with pytest.raises(CommandError, match="name the region too"):
+        run("simulate", "--add", "fresh:1000")
+    assert "us/standard/*  1 -> 2" in run("simulate", "--add", "fresh:1000:us")
+    with pytest.raises(MalformedRequest, match="30 are too many"):
+        experiments.run([("lose_region", "eu")], now=timezone.now(), most_tenants=29)
+    assert experiments.run([("lose_region", "eu")], now=timezone.now(), most_tenants=30)["homeless"] == 30
+
+
+def test_an_experiment_reads_in_a_transaction_that_may_not_write(lopsided):
+    settled(0, name="team")
+    with CaptureQueriesContext(connection) as asked:
+        run("simulate", "--tenants", "5:team", "--lose-region", "eu")
+    words = [query["sql"].lower() for query in asked if "savepoint" not in query["sql"].lower()]
+    assert words[0] == "set transaction read only"
+    assert all(word.lstrip().startswith("select") for word in words[1:])
 
 
 def test_changes_count_in_the_order_in_which_they_are_told(fleet_clusters):
@@ -152,7 +171,7 @@ def test_changes_count_in_the_order_in_which_they_are_told(fleet_clusters):
     "words",
     [
         ["--add", "x"], ["--add", "X!:5"], ["--add", "x:0"], ["--add", "x:5:eu:a:b"], ["--reweight", "nowhere:5"], ["--remove", "nowhere"],
-        ["--tenants", "5:nothing"], ["--tenants", "-1:team"], ["--tenants", "999999999:team"], ["--tenants", "1:team:mars"],
+        ["--lose-region", "mars"], ["--tenants", "5:nothing"], ["--tenants", "-1:team"], ["--tenants", "999999999:team"], ["--tenants", "1:team:mars"],
     ],
 )  # fmt: skip
 def test_a_change_that_cannot_be_is_refused(fleet_clusters, words):

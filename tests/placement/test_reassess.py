@@ -31,6 +31,12 @@ def lived(tenant, hours, peak):
     Binding.objects.of(tenant).update(created_at=now - timedelta(hours=hours + 1))
 
 
+def joined(tenant, cluster_id, number, **fields):
+    now = timezone.now()
+    seen = {"machine_key": "m", "node_key": "n", "name": f"d{number}", "joined_at": now, "seen_at": now, **fields}
+    Device.objects.create(tenant=tenant, cluster_id=cluster_id, node_id=number, **seen)
+
+
 def load_of(tenant):
     return Binding.objects.of(tenant).get().expected_load
 
@@ -82,12 +88,36 @@ def test_an_hours_peak_is_the_most_that_was_seen(fleet_cluster):
     for count, minute in ((3, 10), (5, 20), (2, 30)):
         Device.objects.of(tenant).delete()
         for number in range(count):
-            Device.objects.create(
-                tenant=tenant, cluster_id=fleet_cluster.cluster_id, node_id=number, machine_key="m", node_key="n", name=f"d{number}", joined_at=at, seen_at=at
-            )  # fmt: skip
+            joined(tenant, fleet_cluster.cluster_id, number)
         history.note(fleet_cluster.cluster_id, at=at.replace(minute=minute))
     assert TenantHour.objects.of(tenant).get().peak == 5
     assert history.forget(now=at + timedelta(days=15)) == 1
+
+
+def test_a_tenant_whose_devices_all_left_counts_for_one_a_week_later_and_not_for_its_plan_again(fleet_cluster):
+    tenant, _ = settled()
+    now = timezone.now()
+    Binding.objects.of(tenant).update(created_at=now - timedelta(days=30))
+    lived_before = [TenantHour(tenant=tenant, hour=now - timedelta(days=8, hours=number), peak=5) for number in range(48)]
+    TenantHour.objects.across_tenants().bulk_create(lived_before)
+    for number in range(7 * 24):
+        history.note(fleet_cluster.cluster_id, at=now - timedelta(hours=number))
+    reassess.reassess(fleet_cluster.cluster_id, now=now)
+    assert load_of(tenant) == 1
+    sums_are_right()
+
+
+def test_hours_count_what_lives_on_the_tenants_cluster_and_is_not_gone(fleet_clusters):
+    clusters, at = [fleet_clusters(), fleet_clusters()], timezone.now()
+    tenant, binding = settled()
+    [elsewhere] = [cluster.cluster_id for cluster in clusters if cluster.cluster_id != binding.cluster_id]
+    joined(tenant, binding.cluster_id, 1)
+    joined(tenant, binding.cluster_id, 2)
+    joined(tenant, binding.cluster_id, 3, gone_at=at)
+    joined(tenant, elsewhere, 4)
+    for cluster in clusters:
+        history.note(cluster.cluster_id, at=at)
+    assert TenantHour.objects.of(tenant).get().peak == 2
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from placement import bindings, residency
+from placement import bindings, ledger, residency
 from placement.engine.regions import Wish
 from placement.models import Binding
 from placement.reshaping import reshape
@@ -145,6 +145,16 @@ def test_nonsense_is_refused_and_changes_nothing(fleet_cluster, words):
     with pytest.raises(CommandError):
         call_command("cluster", "set", fleet_cluster.cluster_id, *words)
     assert not AuditEvent.objects.across_tenants().filter(verb="cluster.reshape").exists()
+
+
+@pytest.mark.parametrize("wish", [{"residency": "us"}, {"service_class": "premium"}, {"kind": "dedicated"}])
+def test_a_cluster_that_became_another_one_since_the_decision_takes_nobody(fleet_clusters, wish):
+    cluster, tenant = fleet_clusters(residency="de"), factories.tenant(expected_devices=5)
+    tenant.residency = "de"
+    newcomer = bindings.newcomer_of(tenant)
+    reshape(cluster.row, actor="system:tests", now=timezone.now(), **wish)
+    assert not ledger.promise(cluster.row, newcomer)
+    assert (cluster.row.committed, cluster.row.tenants) == (0, 0)
 
 
 # ---- a tenant's residency --------------------------------------------------------------------------------------------

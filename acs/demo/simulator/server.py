@@ -47,7 +47,7 @@ class Simulator:
         self.door = Door(self.nodes, config)
         document = None if config.policy_in_database else config.policy_path.read_text() if config.policy_path else ""
         self.state = State(self.store, self.nodes, self.door, policy_file=document)
-        self.meters = Meters(lambda: len(self.nodes.by_id))
+        self.meters = Meters(lambda: len(self.nodes.by_id), lambda: self.state.policy)
         self.nodes.written = self.meters.written
         self.noise_key = noise_public_key(config.noise_key)
         self._listeners: list[ThreadingHTTPServer] = []

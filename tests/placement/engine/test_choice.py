@@ -118,6 +118,14 @@ def test_an_old_sample_counts_for_more_than_it_says():
     assert choose(newcomer(load=0), older).chosen != first
 
 
+def test_a_cluster_that_was_silent_for_an_hour_does_not_lift_the_bound_for_all_the_others():
+    pool = pool_of(alike(10, committed=200, measured=0.4, age=0.5))
+    hot, _, _, dead, *_ = offered(pool)
+    pool = with_facts(with_facts(pool, dead, age=360.0), hot, measured=0.7)
+    assert pool.mean < 0.5
+    assert choose(newcomer(load=4), pool).chosen not in (hot, dead)
+
+
 def test_a_blind_pool_goes_by_the_ledger_alone():
     pool = pool_of(alike(10, committed=200, measured=0.1, age=9.0))
     first = offered(pool)[0]

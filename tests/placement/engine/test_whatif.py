@@ -70,6 +70,23 @@ def test_a_removed_clusters_tenants_move_in_with_the_others():
     assert told["pools"][0]["after"]["clusters"] == 3
 
 
+def test_a_tenant_whose_cluster_goes_twice_is_one_tenant_where_it_is_at_last():
+    clusters = [ClusterFacts(name, capacity=200) for name in "abc"]
+    guests = [Guest(Newcomer(str(uuid.UUID(int=n)), 5), "a", ("eu",)) for n in range(6)]
+    told = outcome(clusters, guests, RemoveCluster("a"), RemoveCluster("b"))
+    assert (told["moved"], told["homeless"], told["landed"]) == (6, 0, {"c": {"tenants": 6, "devices": 30}})
+    told = outcome(clusters, guests, RemoveCluster("a"), RemoveCluster("b"), RemoveCluster("c"))
+    assert (told["moved"], told["homeless"], told["landed"]) == (0, 6, {})
+    again = outcome(clusters[:1], guests, RemoveCluster("a"), AddCluster(clusters[0]), RemoveCluster("a"))
+    assert again["homeless"] == 6
+
+
+def test_groups_of_one_name_are_different_tenants():
+    clusters, guests = fleet()
+    one, two = (AddTenants("team", count, Newcomer("", 5), ("eu",)) for count in (60, 30))
+    assert outcome(clusters, guests, two, two) == outcome(clusters, guests, one)
+
+
 def test_a_resized_cluster_is_weighed_by_its_new_capacity():
     clusters, guests = fleet(count=2)
     told = outcome(clusters, guests, Reweight("c0", 5000), AddTenants("team", 60, Newcomer("", 5), ("eu",)))
