@@ -31,7 +31,7 @@ class Command(BaseCommand):
                 raise CommandError(
                     f"{registration_id!r} is no registration id: 1 to 128 letters, digits and . _ : -, the first one a letter or digit"
                 )
-        secret = self._secret_of(*group, which) if group else sys.stdin.readline().strip()
+        secret = self._secret_of(group[0], group[1], which) if group else sys.stdin.readline().strip()
         if not secret:
             raise CommandError("No secret: name a --group, or write the secret to standard input.")
         for registration_id in registration_ids:
