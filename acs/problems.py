@@ -29,9 +29,18 @@ PAGES: dict[str, Page] = {
     "bad-credential": Page(
         _(
             "The credential is missing, unknown, expired, revoked, used up, or belongs to another account. "
-            "Which of these it is, is never told: a stranger could learn from it."
+            "Which of these it is, is never told: a stranger could learn from it. "
+            "Only a device that signs rightly is told, in “detail”, that its clock is wrong or that it repeats itself."
         ),
         _("Ask your administrator for a new enrolment key or API token, and send it as a bearer token."),
+    ),
+    "registration-refused": Page(
+        _("The credential is valid, and this very device is not admitted with it. Why, only its administrators are told."),
+        _("Ask your administrator: the device's enrolment may be disabled, or its registration id not among those that are allowed."),
+    ),
+    "approval-pending": Page(
+        _("The device has asked rightly and waits until an administrator accepts it. It takes no slot of the quota meanwhile."),
+        _("Ask again after the seconds that Retry-After names; the device keeps its place."),
     ),
     "unknown-account": Page(_("There is no tenant of this name."), _("Check the spelling of the account.")),
     "quota-exceeded": Page(

@@ -221,7 +221,12 @@ SPECTACULAR_SETTINGS = {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "An enrolment key of a tenant, `acs-enrol-...`: it only bootstraps.",
-            }
+            },
+            "deviceSignature": {
+                "type": "http",
+                "scheme": "ACS-HMAC-SHA256",
+                "description": "A device of an enrolment group signs with its derived key (clients/SIGNING.md).",
+            },
         }
     },
     "ENUM_NAME_OVERRIDES": {

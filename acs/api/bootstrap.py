@@ -62,8 +62,8 @@ class BootstrapView(APIView):
         operation_id="bootstrap",
         tags=["bootstrap"],
         request=documents.BootstrapRequest,
-        responses=documents.answers({200: documents.BootstrapAnswer}, 400, 401, 403, 404, 422, 429, 502, 503, token=False),
-        auth=[{"enrolmentKey": []}, {}],  # type: ignore[list-item]
+        responses=documents.answers({200: documents.BootstrapAnswer}, 202, 400, 401, 403, 404, 422, 429, 502, 503, token=False),
+        auth=[{"enrolmentKey": []}, {"deviceSignature": []}, {}],  # type: ignore[list-item]
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from placement.models import Binding, Device, Grant
-from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Quota, Tenant
+from tenants.models import ApiToken, AuditEvent, Plan, Quota, Tenant
 
 
 def example(body: dict[str, Any]) -> Any:
@@ -90,47 +90,6 @@ class PlanShape(serializers.ModelSerializer[Plan]):
     class Meta:
         model = Plan
         fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "service_class", "strategy"]
-        read_only_fields = fields
-
-
-class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
-    key_lifetime = Seconds(help_text="Seconds.")
-
-    class Meta:
-        model = EnrolmentKey
-        fields = [
-            "id",
-            "description",
-            "hint",
-            "max_uses",
-            "uses",
-            "ephemeral",
-            "key_lifetime",
-            "created_at",
-            "expires_at",
-            "revoked_at",
-            "last_used_at",
-        ]
-        read_only_fields = fields
-
-
-@example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
-class NewEnrolmentKey(Fields):
-    description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
-    max_uses = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2_000_000_000)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
-    ephemeral = serializers.BooleanField(required=False, default=False)
-    key_lifetime = Seconds(required=False, default=timedelta(hours=1), max_value=86400, min_value=120, help_text="Seconds, 120 to 86400.")
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=120), required=False, default=list, help_text="Refused until the tenant has a policy."
-    )
-
-
-class ShownEnrolmentKey(EnrolmentKeyShape):
-    secret = serializers.CharField(help_text="Shown this once.")
-
-    class Meta(EnrolmentKeyShape.Meta):
-        fields = [*EnrolmentKeyShape.Meta.fields, "secret"]
         read_only_fields = fields
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, living, placing, tenants
+from acs.api import derp, enrolling, living, placing, tenants
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -14,8 +14,13 @@ urlpatterns = [
     path(of, tenants.OneTenant.as_view()),
     *[path(f"{of}/{verb}", tenants.TenantState.as_view(verb=verb)) for verb in tenants.TenantState.verbs],
     path(f"{of}/quota", tenants.QuotaOf.as_view()),
-    path(f"{of}/enrolment-keys", tenants.EnrolmentKeys.as_view()),
-    path(f"{of}/enrolment-keys/<uuid:key_id>", tenants.OneEnrolmentKey.as_view()),
+    path(f"{of}/enrolment-keys", enrolling.EnrolmentKeys.as_view()),
+    path(f"{of}/enrolment-keys/<uuid:key_id>", enrolling.OneEnrolmentKey.as_view()),
+    path(f"{of}/enrolment-groups", enrolling.EnrolmentGroups.as_view()),
+    path(f"{of}/enrolment-groups/<uuid:group_id>", enrolling.OneEnrolmentGroup.as_view()),
+    path(f"{of}/enrolment-groups/<uuid:group_id>/rotate", enrolling.RotateEnrolmentGroup.as_view()),
+    path(f"{of}/enrolments", enrolling.Enrolments.as_view()),
+    path(f"{of}/enrolments/<str:registration_id>", enrolling.OneEnrolment.as_view()),
     path(f"{of}/api-tokens", tenants.ApiTokens.as_view()),
     path(f"{of}/api-tokens/<uuid:token_id>", tenants.OneApiToken.as_view()),
     path(f"{of}/audit", tenants.Audit.as_view()),

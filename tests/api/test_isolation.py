@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from placement import moveplans
 from placement.models import Binding, Decision, Device
-from tenants import lifecycle, tokens
+from tenants import enrolments, groups, lifecycle, tokens
 from tenants.models import ApiToken
 from tests import factories
 from tests.api.callers import Program, operator, program_of, said
@@ -36,7 +36,8 @@ def walk(ids: dict[str, Any]) -> Iterator[str]:
     for pattern in patterns():
         path = str(pattern.pattern)
         for name, converter in pattern.pattern.converters.items():
-            path = path.replace(f"<{'uuid' if 'UUID' in type(converter).__name__ else 'slug'}:{name}>", str(ids[name]))
+            kind = {"UUIDConverter": "uuid", "StringConverter": "str"}.get(type(converter).__name__, "slug")
+            path = path.replace(f"<{kind}:{name}>", str(ids[name]))
         assert "<" not in path, path
         yield path
 
@@ -58,7 +59,11 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         seen_at=timezone.now(),
     )
     decision = Decision.objects.of(customer.tenant).get()
+    group, _secrets = groups.make(customer.tenant, "tills", now=timezone.now(), actor="system:tests")
+    enrolment = enrolments.put(customer.tenant, "till-7", state="enabled", now=timezone.now(), actor="system:tests")
     return {
+        "group_id": group.pk,
+        "registration_id": enrolment.registration_id,
         "account": customer.account,
         "key_id": customer.key.pk,
         "token_id": token.pk,
@@ -91,7 +96,7 @@ def test_ids_of_another_tenant_do_not_exist_under_ones_own_account(victim):
     tenant = factories.tenant("stranger")
     stranger, chief = program_of(tenant), operator()
     for path in walk(victim | {"account": "stranger"}):
-        if any(str(victim[name]) in path for name in ("key_id", "token_id", "device_id")):
+        if any(str(victim[name]) in path for name in ("key_id", "token_id", "device_id", "group_id", "registration_id")):
             for method in ("GET", "PATCH", "DELETE", "POST"):
                 assert stranger.call(method, path, {"name": "x"}).status_code in (403, 404, 405), (method, path)
                 assert chief.call(method, path, {"name": "x"}).status_code in (404, 405), (method, path)
