@@ -105,6 +105,10 @@ def _mistyped(field: Any, value: Any) -> str:
         return "" if isinstance(value, bool) else "must be true or false"
     if isinstance(field, serializers.IntegerField):
         return "" if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number"
+    if isinstance(field, serializers.ListField):
+        if not isinstance(value, list):
+            return "must be a list"
+        return next((f"each {reason}" for one in value if (reason := _mistyped(field.child, one))), "")
     if isinstance(field, TEXTS):
         return "" if isinstance(value, str) else "must be a text"
     return ""

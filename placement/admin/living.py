@@ -16,7 +16,7 @@ from placement import device_verbs, residency
 from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, tenant
 from placement.models import Binding, Device, Grant, Slot
 from tenants import columns
-from tenants.admin import TenantAdmin
+from tenants.admin.tenancy import TenantAdmin
 from tenants.columns import TenantFilter
 from tenants.models import Tenant
 from tenants.office import Verb
