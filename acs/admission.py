@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from acs import entitlement, tasks, throttle, wiring
+from acs.callers import Proof
 from acs.door import Admission, BootstrapRequest
 from placement import bindings, external, grants, nearness, settling, slots, standing
 from placement.engine.regions import Wish
@@ -23,6 +24,7 @@ from placement.headscale import keys
 from placement.models import Binding, Cluster, Grant
 from placement.names import headscale_url
 from placement.standing import Promise, Standing
+from tenants import credentials
 from tenants.errors import (
     ApprovalPending,
     BadCredential,
@@ -30,6 +32,8 @@ from tenants.errors import (
     MalformedRequest,
     QuotaExceeded,
     RegistrationRefused,
+    ReplayedRequest,
+    SkewedClock,
     UnknownAccount,
 )
 from tenants.models import Enrolment, EnrolmentKey, Tenant
@@ -54,8 +58,22 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     """
     if request.proof is None:
         return directions(request)
-    digest, request = entitlement.recognise(request.proof, request, now)
-    throttle.spend_credential(digest)
+    throttle.spend("address", request.address, request.spent, quietly=True)
+    try:
+        return _recognised(request.proof, request, now)
+    except (SkewedClock, ReplayedRequest):
+        raise
+    except BadCredential:
+        request.spent.clear()  # how often a worthless secret was tried is nobody's to know: it may have been somebody's once
+        throttle.spend("bad-credential", request.address, request.spent)
+        raise
+
+
+def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admission:
+    digest, request = entitlement.recognise(proof, request, now)
+    throttle.spend("credential", digest.hex()[:32], request.spent)
+    if tenant_id := credentials.tenant_of(digest):
+        throttle.spend("account", str(tenant_id), request.spent, quietly=True)
     try:
         return _admit(digest, request, now)
     except AlreadyEnrolled as there:
@@ -101,7 +119,7 @@ def directions(request: BootstrapRequest) -> Admission:
     """Where a known account lives, for a caller without a credential: no secret, no placement."""
     if not settings.ANONYMOUS_BOOTSTRAP:
         raise BadCredential
-    throttle.spend_anonymous(request.address)
+    throttle.spend("anonymous", request.address, request.spent)
     if not request.account:
         raise MalformedRequest({"account": _("needed without a credential")})
     tenant = Tenant.objects.filter(account=request.account).exclude(state=Tenant.State.CLOSED).first()
@@ -129,7 +147,6 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
     )
     key = valid.filter(tenant__account=request.account).first() if request.account else valid.first()
     if key is None:
-        throttle.spend_bad_credential(request.address)
         raise BadCredential
     entitlement.refuse_suspended(key.tenant.state)
     known = Enrolment.objects.of(key.tenant).filter(registration_id=request.registration_id).values_list("state", flat=True).first()

@@ -18,7 +18,7 @@ from tenants.tokens import digest_of
 
 @dataclass(frozen=True, repr=False)
 class Proof:
-    """What the request's Authorization header said, with what a signature covers. `kind`: bearer or signed."""
+    """What the request's Authorization header said, with what a signature covers. `kind`: bearer, signed, or other."""
 
     kind: str
     text: str
@@ -36,7 +36,7 @@ class Caller:
 
 
 def proof_of(request: HttpRequest, body: bytes) -> Proof | None:
-    """None where no credential was sent at all. Raises: BadCredential for an Authorization header of another kind."""
+    """None where no credential was sent at all. An Authorization header that nobody can read is a proof that proves nothing."""
     header = request.headers.get("Authorization")
     if header is None:
         return None
@@ -47,12 +47,14 @@ def proof_of(request: HttpRequest, body: bytes) -> Proof | None:
     elif scheme.lower() == "bearer" and text:
         kind = "bearer"
     else:
-        raise BadCredential
+        kind = "other"
     return Proof(kind, text, str(request.method), request.path, body)
 
 
 def recognise(proof: Proof, *, now: datetime) -> Caller:
     """Raises: BadCredential, RegistrationRefused. A bearer key is only looked up by admission itself."""
+    if proof.kind == "other":
+        raise BadCredential
     if proof.kind == "signed":
         try:
             signature = signing.read(proof.text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from acs.callers import Proof
+from acs.throttle import Spent
 from placement.grants import Asked
 
 
@@ -30,6 +31,7 @@ class BootstrapRequest:
     idempotency_key: str | None
     digest: bytes
     address: str
+    spent: list[Spent] = field(default_factory=list, compare=False, repr=False)  # the limits that it hit, for the answer's headers
 
     @property
     def asked(self) -> Asked:

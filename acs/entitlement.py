@@ -8,24 +8,20 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
-from acs import callers, throttle
+from acs import callers
 from acs.callers import Proof
 from acs.door import BootstrapRequest
 from tenants import enrolments
-from tenants.errors import ApprovalPending, BadCredential, MalformedRequest, RegistrationRefused, TenantSuspended
+from tenants.errors import ApprovalPending, MalformedRequest, RegistrationRefused, TenantSuspended
 from tenants.models import Enrolment, Tenant
 
 
 def recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[bytes, BootstrapRequest]:
     """The credential's digest, and the request with the registration id that the proof vouches for.
 
-    A proof that is worth nothing counts against its address. Raises: BadCredential, RegistrationRefused, MalformedRequest, TooManyRequests.
+    Raises: BadCredential, RegistrationRefused, MalformedRequest.
     """
-    try:
-        caller = callers.recognise(proof, now=now)
-    except BadCredential:
-        throttle.spend_bad_credential(request.address)
-        raise
+    caller = callers.recognise(proof, now=now)
     if caller.registration_id is None:
         return caller.digest, request
     if request.registration_id not in (None, caller.registration_id):

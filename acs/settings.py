@@ -73,7 +73,9 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL.startswith("https://") else []
 TRUSTED_PROXIES = env.int("ACS_TRUSTED_PROXIES", default=0)  # how many proxies in front append to X-Forwarded-For
 ANONYMOUS_BOOTSTRAP = env.bool("ACS_ANONYMOUS_BOOTSTRAP", default=True)
 ANONYMOUS_LIMIT = env.str("ACS_ANONYMOUS_LIMIT", default="30/minute")
+ADDRESS_LIMIT = env.str("ACS_ADDRESS_LIMIT", default="1000/second")
 CREDENTIAL_LIMIT = env.str("ACS_CREDENTIAL_LIMIT", default="1000/second")
+ACCOUNT_LIMIT = env.str("ACS_ACCOUNT_LIMIT", default="1000/second")
 BAD_CREDENTIAL_LIMIT = env.str("ACS_BAD_CREDENTIAL_LIMIT", default="60/minute")
 METRICS_TOKEN = env.str("ACS_METRICS_TOKEN", default="")  # the bearer token of /metrics; without one it answers loopback only
 COUNTRY_HEADER = env.str(

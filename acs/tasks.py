@@ -17,7 +17,7 @@ from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Cluster, Echo, LoadSample, PollRun
-from tenants import audit
+from tenants import audit, groups, windows
 from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
@@ -124,3 +124,11 @@ def forget_old_rows() -> None:
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
     history.forget(now=now)
     retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
+
+
+@shared_task
+def forget_spent() -> None:
+    """Nonces and windows of limits whose time is over: a storm leaves a million."""
+    now = timezone.now()
+    groups.forget_nonces(now=now)
+    windows.forget(now=now)

@@ -5,6 +5,7 @@ The database holds a SHA-256 of a bearer key; the secret is 256 random bits.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Collection, Mapping
@@ -101,6 +102,20 @@ def _check(wish: dict[str, Any], *, now: datetime) -> None:
             wrong[name] = _("letters, digits, - and _")
     if wrong:
         raise MalformedRequest(wrong)
+
+
+@functools.lru_cache(maxsize=50_000)
+def _tenant_of(digest: bytes) -> UUID:
+    """Held for good: a credential never changes its tenant. Raises: DoesNotExist, which is not held."""
+    return EnrolmentKey.objects.across_tenants().values_list("tenant_id", flat=True).get(digest=digest)
+
+
+def tenant_of(digest: bytes) -> UUID | None:
+    """Whose credential this is, valid or not; None for one that nobody has."""
+    try:
+        return _tenant_of(digest)
+    except EnrolmentKey.DoesNotExist:
+        return None
 
 
 @transaction.atomic

@@ -98,19 +98,24 @@ class Fields(serializers.Serializer[Any]):
         return dict(form.validated_data)
 
 
+JSON_TYPES: tuple[tuple[Any, type | tuple[type, ...], str], ...] = (
+    (serializers.BooleanField, bool, "must be true or false"),
+    (serializers.IntegerField, int, "must be a whole number"),
+    (serializers.ListField, list, "must be a list"),
+    (TEXTS, str, "must be a text"),
+)
+
+
 def _mistyped(field: Any, value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(field, serializers.BooleanField):
-        return "" if isinstance(value, bool) else "must be true or false"
-    if isinstance(field, serializers.IntegerField):
-        return "" if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number"
+    for kind, wanted, reason in JSON_TYPES:
+        if isinstance(field, kind):
+            if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+                return reason
+            break
     if isinstance(field, serializers.ListField):
-        if not isinstance(value, list):
-            return "must be a list"
         return next((f"each {reason}" for one in value if (reason := _mistyped(field.child, one))), "")
-    if isinstance(field, TEXTS):
-        return "" if isinstance(value, str) else "must be a text"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from acs import admission, callers, metrics
+from acs import admission, callers, metrics, throttle
 from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
 from acs.api.bodies import parse, read_body
@@ -57,6 +58,7 @@ class BootstrapView(APIView):
     authentication_classes = ()
     permission_classes = ()
     http_method_names = ["post"]
+    spent: Sequence[throttle.Spent] = ()
 
     @extend_schema(
         operation_id="bootstrap",
@@ -88,14 +90,22 @@ class BootstrapView(APIView):
     )
     def post(self, request: Request) -> JsonResponse:
         with metrics.bootstrap() as outcome:
-            admitted = admission.bootstrap(read(request._request), now=timezone.now())
+            asked = read(request._request)
+            self.spent = asked.spent
+            admitted = admission.bootstrap(asked, now=timezone.now())
             outcome.cluster_id = admitted.cluster_id
         structlog.contextvars.bind_contextvars(cluster_id=admitted.cluster_id)
         return render(admitted)
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Refusals tell the limits too."""
+        for name, value in throttle.headers(self.spent).items():
+            response[name] = value
+        return super().finalize_response(request, response, *args, **kwargs)
+
 
 def read(request: HttpRequest) -> BootstrapRequest:
-    """Raises: MalformedRequest naming each field that is wrong, BadCredential for an Authorization header of another kind."""
+    """Raises: MalformedRequest naming each field that is wrong."""
     body = read_body(request)
     fields = parse(body)
     wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES and name != "latencies"}

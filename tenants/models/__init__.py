@@ -3,6 +3,7 @@
 from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
 from tenants.models.credentials import ApiToken, EnrolmentKey
 from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce
+from tenants.models.limits import LimitWindow
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Enrolment",
     "EnrolmentGroup",
     "EnrolmentKey",
+    "LimitWindow",
     "Membership",
     "Nonce",
     "Plan",

@@ -217,7 +217,7 @@ def test_every_wrong_credential_gets_one_and_the_same_answer(fleet_cluster):
         answers = refusals(customer)
         assert {answer.status_code for answer in answers} == {401}
         assert len({answer.content for answer in answers}) == 1
-        told = [{name: value for name, value in answer.headers.items() if name != "X-Request-ID"} for answer in answers]
+        told = [{name: value for name, value in answer.headers.items() if name not in ("X-Request-ID", "RateLimit")} for answer in answers]
         assert told.count(told[0]) == len(told)
         bootstrap(customer.secret)
 
@@ -250,27 +250,9 @@ def test_nobody_asking_for_an_unknown_account_gets_404(db):
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown-account")
 
 
-def test_anonymous_callers_are_limited_by_address(db, settings):
-    settings.ANONYMOUS_LIMIT = "3/minute"
-    codes = [bootstrap(None, {"account": "nobody-here"}).json()["code"] for _ in range(4)]
-    assert codes == ["unknown-account"] * 3 + ["too-many-requests"]
-    assert int(bootstrap(None, {"account": "nobody-here"})["Retry-After"]) > 0
-
-
 def test_a_setting_closes_the_anonymous_door(db, settings):
     settings.ANONYMOUS_BOOTSTRAP = False
     assert bootstrap(None, {"account": "nobody-here"}).json()["code"] == "bad-credential"
-
-
-def test_without_valkey_the_throttle_counts_for_itself(fleet_cluster, settings):
-    from acs import throttle
-
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    throttle._shared.cache_clear()
-    try:
-        assert bootstrap(factories.customer().secret).status_code == 200
-    finally:
-        throttle._shared.cache_clear()
 
 
 def test_a_region_outside_the_plan_is_refused_and_one_inside_honoured(fleet_clusters):

@@ -43,6 +43,9 @@ RIGHTS: dict[str, Rights] = {
     "tenants_tenant": (FULL, FULL, "select, update (title)"),
     # credentials
     "tenants_enrolmentkey": (FULL, "select, update, delete", NONE),
+    "tenants_enrolmentgroup": (FULL, READ, NONE),
+    "tenants_nonce": (APPEND, "select, delete", NONE),
+    "tenants_limitwindow": (FULL, FULL, NONE),
     "tenants_apitoken": (FULL, "select, update, delete", NONE),
     # Django's own
     "auth_user": (FULL, READ, NONE),
