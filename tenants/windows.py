@@ -24,7 +24,7 @@ READ = "select hits, ends_at from tenants_limitwindow where key = %(key)s and en
 class PostgresStorage(Storage):
     """Must not be hit inside a transaction: a refusal would take its own count back, and others would wait for the commit."""
 
-    STORAGE_SCHEME = ["acs-postgres"]  # noqa: RUF012 - the base declares it so
+    STORAGE_SCHEME = ["acs-postgres"]
 
     @property
     def base_exceptions(self) -> type[Exception]:
