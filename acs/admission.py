@@ -58,22 +58,23 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     """
     if request.proof is None:
         return directions(request)
-    throttle.spend("address", request.address, request.spent, quietly=True)
+    throttle.spend("address", request.address, request.trail.spent, quietly=True)
     try:
         return _recognised(request.proof, request, now)
     except (SkewedClock, ReplayedRequest):
         raise
     except BadCredential:
-        request.spent.clear()  # how often a worthless secret was tried is nobody's to know: it may have been somebody's once
-        throttle.spend("bad-credential", request.address, request.spent)
+        request.trail.spent.clear()  # how often a worthless secret was tried is nobody's to know: it may have been somebody's once
+        throttle.spend("bad-credential", request.address, request.trail.spent)
         raise
 
 
 def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admission:
     digest, request = entitlement.recognise(proof, request, now)
-    throttle.spend("credential", digest.hex()[:32], request.spent)
+    request.trail.digest, request.trail.registration_id = digest, request.registration_id
+    throttle.spend("credential", digest.hex()[:32], request.trail.spent)
     if tenant_id := credentials.tenant_of(digest):
-        throttle.spend("account", str(tenant_id), request.spent, quietly=True)
+        throttle.spend("account", str(tenant_id), request.trail.spent, quietly=True)
     try:
         return _admit(digest, request, now)
     except AlreadyEnrolled as there:
@@ -119,7 +120,7 @@ def directions(request: BootstrapRequest) -> Admission:
     """Where a known account lives, for a caller without a credential: no secret, no placement."""
     if not settings.ANONYMOUS_BOOTSTRAP:
         raise BadCredential
-    throttle.spend("anonymous", request.address, request.spent)
+    throttle.spend("anonymous", request.address, request.trail.spent)
     if not request.account:
         raise MalformedRequest({"account": _("needed without a credential")})
     tenant = Tenant.objects.filter(account=request.account).exclude(state=Tenant.State.CLOSED).first()

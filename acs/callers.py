@@ -63,3 +63,14 @@ def recognise(proof: Proof, *, now: datetime) -> Caller:
         digest = groups.recognise(signature, method=proof.method, path=proof.path, body=proof.body, now=now)
         return Caller(digest, signature.registration_id.lower())
     return Caller(digest_of(proof.text))
+
+
+def claimed(proof: Proof | None) -> tuple[str, str]:
+    """The registration id and the group that a signature names, whether it is right or not."""
+    if proof is None or proof.kind != "signed":
+        return "", ""
+    try:
+        signature = signing.read(proof.text)
+    except signing.Unreadable:
+        return "", ""
+    return signature.registration_id.lower(), signature.group

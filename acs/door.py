@@ -15,6 +15,15 @@ from acs.throttle import Spent
 from placement.grants import Asked
 
 
+@dataclass
+class Trail:
+    """What admission found out about a request on its way: the limits that it hit, for the answer's headers, and whose credential it showed."""
+
+    spent: list[Spent] = field(default_factory=list)
+    digest: bytes | None = None
+    registration_id: str | None = None
+
+
 @dataclass(frozen=True)
 class BootstrapRequest:
     """What a device sent, checked for form."""
@@ -31,7 +40,7 @@ class BootstrapRequest:
     idempotency_key: str | None
     digest: bytes
     address: str
-    spent: list[Spent] = field(default_factory=list, compare=False, repr=False)  # the limits that it hit, for the answer's headers
+    trail: Trail = field(default_factory=Trail, compare=False, repr=False)
 
     @property
     def asked(self) -> Asked:

@@ -22,8 +22,8 @@ import urllib.request
 SCHEME, PATH = "ACS-HMAC-SHA256", "/api/v1/bootstrap"
 
 
-def authorization(device_key: str, group: str, registration_id: str, body: bytes, *, timestamp: str, nonce: str) -> str:
-    lines = [SCHEME, "POST", PATH, timestamp, nonce, group, registration_id.lower(), hashlib.sha256(body).hexdigest()]
+def authorization(device_key: str, group: str, registration_id: str, body: bytes, *, timestamp: str, nonce: str, path: str = PATH) -> str:
+    lines = [SCHEME, "POST", path, timestamp, nonce, group, registration_id.lower(), hashlib.sha256(body).hexdigest()]
     signature = base64.b64encode(hmac.new(device_key.encode(), "\n".join(lines).encode(), hashlib.sha256).digest()).decode()
     return f"{SCHEME} group={group},registration_id={registration_id},timestamp={timestamp},nonce={nonce},signature={signature}"
 

@@ -117,6 +117,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
         slot=slot,
         grant=grant,
         online=bool(sighting.online),
+        first_online_at=seen_at if sighting.online else None,
         last_seen=sighting.last_seen,
         tags=list(sighting.tags),
         joined_at=sighting.joined_at,
@@ -137,6 +138,8 @@ def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
     changed: dict[str, object] = {}
     if sighting.online is not None and sighting.online != device.online:
         changed["online"] = sighting.online
+    if sighting.online and device.first_online_at is None:
+        changed["first_online_at"] = seen_at
     if sighting.online or device.last_seen is None:
         sighting = replace(sighting, last_seen=seen_at if sighting.online else sighting.last_seen)
     if sighting.last_seen and (device.last_seen is None or (sighting.last_seen - device.last_seen).total_seconds() > 60):

@@ -18,7 +18,7 @@ from django.db.models import F
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.errors import MalformedRequest, WrongState
+from tenants.errors import BadCredential, MalformedRequest, WrongState
 from tenants.models import EnrolmentKey, Tenant
 from tenants.tokens import digest_of
 
@@ -116,6 +116,15 @@ def tenant_of(digest: bytes) -> UUID | None:
         return _tenant_of(digest)
     except EnrolmentKey.DoesNotExist:
         return None
+
+
+def valid(digest: bytes, *, now: datetime) -> EnrolmentKey:
+    """The credential with its tenant, if it lets anybody in now. Raises: BadCredential."""
+    held = EnrolmentKey.objects.across_tenants().select_related("tenant").filter(digest=digest, revoked_at=None)
+    key = held.exclude(expires_at__lte=now).first()
+    if key is None:
+        raise BadCredential
+    return key
 
 
 @transaction.atomic

@@ -132,6 +132,11 @@ def _check_patterns(allowed: Sequence[str], denied: Sequence[str]) -> None:
             raise MalformedRequest({name: _("not a pattern: %(patterns)s") % {"patterns": ", ".join(map(repr, odd))}})
 
 
+def account_of(group_id: str) -> str:
+    """Whose group this is, for whoever asks on its behalf; nothing where there is none."""
+    return EnrolmentGroup.objects.across_tenants().filter(pk=group_id).values_list("tenant__account", flat=True).first() or ""
+
+
 # ---- a device signs --------------------------------------------------------------------------------------------------
 
 GROUP = """
@@ -158,12 +163,12 @@ def recognise(signature: Signature, *, method: str, path: str, body: bytes, now:
         if key_id is None or not any(fits):
             raise BadCredential
         if abs(now - signature.at) > signing.SKEW:
-            raise SkewedClock(now - signature.at)
+            raise SkewedClock(now - signature.at, bytes(digest))
         cursor.execute(USE_NONCE, {"key": key_id, "nonce": signature.nonce, "until": now + NONCE_HELD})
         if cursor.rowcount != 1:
-            raise ReplayedRequest
+            raise ReplayedRequest(bytes(digest))
     if not admits(signature.registration_id, allowed=allowed, denied=denied):
-        raise RegistrationRefused(f"the group does not admit {signature.registration_id.lower()}")
+        raise RegistrationRefused(f"the group does not admit {signature.registration_id.lower()}", bytes(digest))
     return bytes(digest)
 
 

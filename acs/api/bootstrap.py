@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -16,10 +15,11 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from acs import admission, callers, metrics, throttle
+from acs import admission, callers, metrics, refusals, throttle
 from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
 from acs.api.bodies import parse, read_body
+from acs.door import Trail
 from tenants.errors import MalformedRequest
 from tenants.signing import REGISTRATION_ID
 
@@ -58,7 +58,7 @@ class BootstrapView(APIView):
     authentication_classes = ()
     permission_classes = ()
     http_method_names = ["post"]
-    spent: Sequence[throttle.Spent] = ()
+    trail = Trail()
 
     @extend_schema(
         operation_id="bootstrap",
@@ -90,16 +90,17 @@ class BootstrapView(APIView):
     )
     def post(self, request: Request) -> JsonResponse:
         with metrics.bootstrap() as outcome:
-            asked = read(request._request)
-            self.spent = asked.spent
-            admitted = admission.bootstrap(asked, now=timezone.now())
+            asked, now = read(request._request), timezone.now()
+            self.trail = asked.trail
+            with refusals.noted(asked, now=now):
+                admitted = admission.bootstrap(asked, now=now)
             outcome.cluster_id = admitted.cluster_id
         structlog.contextvars.bind_contextvars(cluster_id=admitted.cluster_id)
         return render(admitted)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Refusals tell the limits too."""
-        for name, value in throttle.headers(self.spent).items():
+        for name, value in throttle.headers(self.trail.spent).items():
             response[name] = value
         return super().finalize_response(request, response, *args, **kwargs)
 

@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from acs.api import derp, enrolling, living, placing, tenants
+from acs.api import derp, diagnosing, enrolling, living, placing, tenants
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
 urlpatterns = [
     path("bootstrap", BootstrapView.as_view()),
+    path("bootstrap/report", diagnosing.BootstrapReport.as_view()),
     path("derp/<slug:cluster_id>.json", derp.DerpMapView.as_view()),
     path("plans", tenants.Plans.as_view()),
     path("tenants", tenants.Tenants.as_view()),
@@ -21,11 +22,14 @@ urlpatterns = [
     path(f"{of}/enrolment-groups/<uuid:group_id>/rotate", enrolling.RotateEnrolmentGroup.as_view()),
     path(f"{of}/enrolments", enrolling.Enrolments.as_view()),
     path(f"{of}/enrolments/<str:registration_id>", enrolling.OneEnrolment.as_view()),
+    path(f"{of}/enrolments/<str:registration_id>/timeline", diagnosing.Timeline.as_view()),
+    path(f"{of}/enrolments/<str:registration_id>/report", diagnosing.ReportOf.as_view()),
     path(f"{of}/api-tokens", tenants.ApiTokens.as_view()),
     path(f"{of}/api-tokens/<uuid:token_id>", tenants.OneApiToken.as_view()),
     path(f"{of}/audit", tenants.Audit.as_view()),
     path(f"{of}/devices", living.Devices.as_view()),
     path(f"{of}/devices/<uuid:device_id>", living.OneDevice.as_view()),
+    path(f"{of}/devices/<uuid:device_id>/timeline", diagnosing.DeviceTimeline.as_view()),
     path(f"{of}/devices/<uuid:device_id>/expire", living.ExpireDevice.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),

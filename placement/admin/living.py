@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from placement import device_verbs, residency
 from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, tenant
+from placement.admin.diagnosis import why_of, why_of_device
 from placement.models import Binding, Device, Grant, Slot
 from tenants import columns
 from tenants.admin.tenancy import TenantAdmin
@@ -86,9 +87,12 @@ class SlotAdmin(PlacementAdmin):
     list_display = (columns.at("taken_at", _("taken")), tenant, "registration_id", columns.at("released_at", _("released")))
     list_filter = (TenantFilter, columns.has("released_at", _("released")))
     search_fields = ("registration_id", "tenant__account")
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "enrolment_key")
     ordering = ("-taken_at", "id")
-    fields = ("id", tenant, "registration_id", "taken_at", "released_at")
+    fields = ("id", tenant, "registration_id", columns.linked("enrolment_key", _("taken with")), "taken_at", "released_at")
+
+    def links(self, obj: Slot) -> list[tuple[Any, str]]:
+        return why_of(obj.registration_id, obj.tenant.account)
 
 
 @admin.register(Grant)
@@ -171,7 +175,7 @@ class DeviceAdmin(PlacementAdmin):
     fieldsets = (
         (None, {"fields": ("name", "standing", "flagged", tenant, cluster, slot, grant)}),
         (_("The node on the server"), {"fields": ("node_id", "hostname", "ipv4", "ipv6", "tags", "ephemeral", "machine_key", "node_key")}),
-        (_("Times"), {"fields": ("joined_at", "last_seen", "seen_at", "key_expires_at", "gone_at")}),
+        (_("Times"), {"fields": ("joined_at", "first_online_at", "last_seen", "seen_at", "key_expires_at", "gone_at")}),
     )
     verbs = DEVICE_VERBS
 
@@ -188,3 +192,6 @@ class DeviceAdmin(PlacementAdmin):
 
     def audit_query(self, obj: Device) -> str:
         return f"device:{obj.pk}"
+
+    def links(self, obj: Device) -> list[tuple[Any, str]]:
+        return why_of_device(obj)

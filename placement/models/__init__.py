@@ -3,6 +3,7 @@
 from placement.models.alert import Alert
 from placement.models.cluster import Cluster, Fleet
 from placement.models.decision import Decision, MovePlan, Waiting
+from placement.models.diagnosis import NetReport, Refusal
 from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
 from placement.models.outbox import OutboxEvent
@@ -23,8 +24,10 @@ __all__ = [
     "LoadSample",
     "MovePlan",
     "Nearness",
+    "NetReport",
     "OutboxEvent",
     "PollRun",
+    "Refusal",
     "Region",
     "Slot",
     "TenantHour",

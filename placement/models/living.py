@@ -160,6 +160,7 @@ class Device(models.Model):
     tags = ArrayField(models.CharField(max_length=120), verbose_name=_("tags"), default=list, blank=True)
     ephemeral = models.BooleanField(_("ephemeral"), default=False)
     online = models.BooleanField(_("online"), default=False)
+    first_online_at = models.DateTimeField(_("first online"), null=True, blank=True, help_text=_("As the first poll saw it that did."))
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
     key_expires_at = models.DateTimeField(_("login expires"), null=True, blank=True)
     joined_at = models.DateTimeField(_("joined"))

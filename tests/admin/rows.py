@@ -20,7 +20,9 @@ from placement.models import (
     LoadSample,
     MovePlan,
     Nearness,
+    NetReport,
     PollRun,
+    Refusal,
     Region,
     Slot,
     TenantHour,
@@ -79,6 +81,10 @@ def engine_rows(cluster, n: int, now) -> None:
             "before": {"mean": 0.5, "highest": 0.6, "ratio": 1.2}, "after": {"mean": 0.5, "highest": 0.5, "ratio": 1.0},
         },
     )  # fmt: skip
+    NetReport.objects.create(tenant=wished, registration_id=f"till-{n}", at=now, by="system:tests", told={"udp": False})
+    Refusal.objects.create(
+        tenant=wished, account=wished.account, registration_id=f"till-{n}", code="quota-exceeded", first_at=now, last_at=now
+    )
     Heat.objects.get_or_create(cluster=cluster, defaults={"at": now, "measured": 0.4})
     TenantHour.objects.create(tenant=wished, hour=now, peak=3)
     Alert.objects.create(kind="no-room", subject=f"till-{n}", opened_at=now, last_at=now, facts={"region": "eu"})

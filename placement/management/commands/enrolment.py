@@ -1,18 +1,24 @@
-"""`manage.py enrolment list|accept|disable|enable|forget`: single devices by their registration id."""
+"""`manage.py enrolment list|accept|disable|enable|forget|why|report`: single devices by their registration id."""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.utils import translation
 
+from placement.diagnosis import gather, notes
+from placement.management import telling
 from tenants import enrolments
 from tenants.management.verbs import VerbCommand, day, tenant_of
 from tenants.models import Enrolment
 
 
 class Command(VerbCommand):
-    help = "Accepts devices that wait, disables and enables devices by their registration id."
+    help = "Accepts devices that wait, disables and enables devices by their registration id, and tells why one is not in its network."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -30,6 +36,46 @@ class Command(VerbCommand):
             act.add_argument("registration_id")
             if verb == "disable":
                 act.add_argument("--reason", default="")
+
+        why = verbs.add_parser("why", help="what happened to a device, where it stalls, and the likely cause")
+        why.add_argument("registration_id")
+        why.add_argument("--account", help="needed where several tenants know the registration id")
+        why.add_argument("--language", choices=["en", "zh-hans"], default="en")
+        report = verbs.add_parser(
+            "report", help="what a device's own side reports, such as `tailscale netcheck --format=json`, from a file or -"
+        )
+        report.add_argument("account")
+        report.add_argument("registration_id")
+        report.add_argument("file")
+
+    def do_why(self, *, registration_id: str, account: str | None, language: str, **_: Any) -> None:
+        now = self.acted["now"]
+        found = []
+        for tenant in [tenant_of(account)] if account else gather.tenants_with(registration_id):
+            if diagnosis := gather.diagnose(tenant, registration_id, now=now, claimed=True):
+                found.append((tenant, diagnosis))
+        if not found:
+            raise CommandError(f"Nobody has heard of {registration_id!r}: no request, no enrolment, no device.")
+        with translation.override(language):
+            for tenant, diagnosis in found:
+                self.stdout.write("\n".join(telling.diagnosis(tenant, diagnosis)))
+
+    def do_report(self, *, account: str, registration_id: str, file: str, **_: Any) -> None:
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+            told = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{file}: {error}") from error
+        if isinstance(told, dict) and not {"netcheck", "probes"} & told.keys():
+            told = {"netcheck": told}  # what `tailscale netcheck` printed, as it is
+        notes.report(
+            tenant_of(account),
+            registration_id,
+            told if isinstance(told, dict) else {"": told},
+            by=self.acted["actor"],
+            now=self.acted["now"],
+        )
+        self.stdout.write(f"{registration_id.lower()} has reported")
 
     def do_list(self, *, account: str, state: str | None, **_: Any) -> None:
         found = Enrolment.objects.of(tenant_of(account))
