@@ -22,7 +22,7 @@ def recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[b
     A proof that is worth nothing counts against its address. Raises: BadCredential, RegistrationRefused, MalformedRequest, TooManyRequests.
     """
     try:
-        caller = callers.recognise(proof, now=now)
+        caller = callers.recognise(proof, account=request.account, repeatable=request.repeatable, now=now)
     except BadCredential:
         throttle.spend_bad_credential(request.address)
         raise

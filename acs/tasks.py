@@ -18,7 +18,7 @@ from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Cluster, Echo, LoadSample, PollRun
 from tenants import audit
-from tenants.models import Tenant
+from tenants.models import Nonce, SpentToken, Tenant
 
 log = structlog.get_logger(__name__)
 
@@ -118,9 +118,11 @@ def serve_waiting() -> None:
 
 @shared_task
 def forget_old_rows() -> None:
-    """Poll runs, load samples and hours beyond their retention, and idempotency keys that were held long enough."""
+    """Poll runs, load samples and hours beyond their retention, and what was held long enough: idempotency keys, nonces, used tokens."""
     now = timezone.now()
     Echo.objects.filter(created_at__lt=now - IDEMPOTENCY_HELD).delete()
+    Nonce.objects.filter(expires_at__lt=now).delete()
+    SpentToken.objects.filter(expires_at__lt=now).delete()
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
     history.forget(now=now)
     retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))

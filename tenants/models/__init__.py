@@ -4,6 +4,7 @@ from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
 from tenants.models.credentials import ApiToken, EnrolmentKey
 from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
+from tenants.models.trust import IssuerKeys, SpentToken, TrustPolicy
 
 __all__ = [
     "ApiToken",
@@ -13,9 +14,12 @@ __all__ = [
     "Enrolment",
     "EnrolmentGroup",
     "EnrolmentKey",
+    "IssuerKeys",
     "Membership",
     "Nonce",
     "Plan",
     "Quota",
+    "SpentToken",
     "Tenant",
+    "TrustPolicy",
 ]
