@@ -44,11 +44,11 @@ def source_of(policy: TrustPolicy) -> str:
 def keys_of(policy: TrustPolicy, *, now: datetime) -> dict[str, Any]:
     """The issuer's keys, fetched if no fresh copy is there. Raises: NoKeys."""
     if policy.jwks is not None:
-        return dict(policy.jwks)
+        return {**policy.jwks}
     source = source_of(policy)
     held = _held(source)
     if held is not None and held.fetched_at and now - held.fetched_at < FRESH:
-        return dict(held.jwks)
+        return _keys(held)
     held = _fetch(policy, source, "tried_at", now) or (held if held and held.fetched_at else _waited_for(source))
     return _usable(source, held, now)
 
@@ -58,11 +58,15 @@ def newer_keys_of(policy: TrustPolicy, *, now: datetime) -> dict[str, Any] | Non
     if policy.jwks is not None:
         return None
     held = _fetch(policy, source_of(policy), "refetched_at", now)
-    return dict(held.jwks) if held and held.fetched_at == now else None
+    return _keys(held) if held and held.fetched_at == now else None
 
 
 def _held(source: str) -> IssuerKeys | None:
     return IssuerKeys.objects.filter(pk=source).first()
+
+
+def _keys(held: IssuerKeys) -> dict[str, Any]:
+    return held.jwks or {"keys": []}
 
 
 def _usable(source: str, held: IssuerKeys | None, now: datetime) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def _usable(source: str, held: IssuerKeys | None, now: datetime) -> dict[str, An
         raise NoKeys((held.failure if held else "") or "the issuer's keys are being fetched by another request")
     if now - held.fetched_at >= FRESH:
         log.warning("issuer_keys_are_stale", source=source, fetched_at=held.fetched_at.isoformat(), failure=held.failure)
-    return dict(held.jwks)
+    return _keys(held)
 
 
 def _waited_for(source: str) -> IssuerKeys | None:
@@ -117,9 +121,9 @@ def _ask(policy: TrustPolicy) -> dict[str, Any]:
         described = _json(outbound.fetch(policy.issuer.removesuffix("/") + DISCOVERY, deadline=deadline))
         if not isinstance(described, dict) or described.get("issuer") != policy.issuer:
             raise Unusable("the discovery document is another issuer's")
-        uri = described.get("jwks_uri")
-        if not isinstance(uri, str):
+        if not isinstance(named := described.get("jwks_uri"), str):
             raise Unusable("the discovery document names no jwks_uri")
+        uri = named
     return webtokens.public_keys(_json(outbound.fetch(uri, deadline=deadline)))
 
 

@@ -22,9 +22,11 @@ from typing import Any
 import httpcore2
 import httpx2
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 CONNECT_SECONDS, TOTAL_SECONDS = 2.0, 5.0
 MOST_BYTES = 256 * 1024
+HEADERS = [("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "acs")]
 LOOKUPS = threading.BoundedSemaphore(16)  # a name server that is silent holds a thread, of so many at most
 GLOBAL_V6 = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -62,16 +64,16 @@ def check(url: str, *, any_port: bool = False) -> Target:
         parsed = httpx2.URL(url)
         host, port = parsed.raw_host.decode("ascii").lower().strip("[]"), parsed.port or {"https": 443, "http": 80}.get(parsed.scheme, 0)
     except (httpx2.InvalidURL, UnicodeError, ValueError, TypeError):
-        raise Forbidden("not a URL") from None
+        raise Forbidden(_("not a URL")) from None
     if not url.isascii() or any(sign <= " " or sign in '\\"<>`{}|^' for sign in url) or not host:
-        raise Forbidden("not a URL")
+        raise Forbidden(_("not a URL"))
     if parsed.userinfo or parsed.fragment or "#" in url:
-        raise Forbidden("no user name, password or fragment belongs into it")
+        raise Forbidden(_("no user name, password or fragment belongs into it"))
     permitted = f"{f'[{host}]' if ':' in host else host}:{port}" in settings.OUTBOUND_ALLOWED
     if parsed.scheme not in (("http", "https") if permitted else ("https",)):
-        raise Forbidden("it must begin with https://")
+        raise Forbidden(_("it must begin with https://"))
     if not permitted and not any_port and port not in settings.OUTBOUND_PORTS:
-        raise Forbidden(f"port {port} is not open to such calls")
+        raise Forbidden(_("port %(port)d is not open to such calls") % {"port": port})
     return Target(parsed, host, port, permitted)
 
 
@@ -96,7 +98,7 @@ def fetch(url: str, *, deadline: float | None = None, resolve: Resolve | None = 
     """
     target = check(url)
     ends = min(deadline or float("inf"), time.monotonic() + TOTAL_SECONDS)
-    headers = {"Host": target.url.netloc, "Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "acs"}
+    headers: list[tuple[bytes | str, bytes | str]] = [("Host", target.url.netloc), *HEADERS]
     request = httpcore2.Request(
         "GET",
         httpcore2.URL(scheme=target.url.raw_scheme, host=target.host, port=target.port, target=target.url.raw_path),

@@ -13,6 +13,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
 from joserfc import jws
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import Key, import_key
@@ -108,13 +109,13 @@ def public_keys(document: Any) -> dict[str, Any]:
     """The keys of a JWK set that may sign tokens, their public parts alone. Raises: Unusable when it is no set, or holds private or shared keys."""
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or len(keys) > MOST_KEYS or not all(isinstance(key, dict) for key in keys):
-        raise Unusable('not a JWK set: {"keys": [...]}')
+        raise Unusable(_('not a JWK set: {"keys": [...]}'))
     if any("d" in key or key.get("kty") == "oct" for key in keys):
-        raise Unusable("it holds a private or shared key, which must not be published")
+        raise Unusable(_("it holds a private or shared key, which must not be published"))
     try:
         return {"keys": [public for key in keys if (public := _public(key))]}
     except TypeError:
-        raise Unusable("not a JWK set: a field of a key is of another type") from None
+        raise Unusable(_("not a JWK set: a field of a key is of another type")) from None
 
 
 def _public(key: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, living, placing, tenants
+from acs.api import derp, living, placing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -16,6 +16,8 @@ urlpatterns = [
     path(f"{of}/quota", tenants.QuotaOf.as_view()),
     path(f"{of}/enrolment-keys", tenants.EnrolmentKeys.as_view()),
     path(f"{of}/enrolment-keys/<uuid:key_id>", tenants.OneEnrolmentKey.as_view()),
+    path(f"{of}/trust-policies", trusting.TrustPolicies.as_view()),
+    path(f"{of}/trust-policies/<uuid:policy_id>", trusting.OneTrustPolicy.as_view()),
     path(f"{of}/api-tokens", tenants.ApiTokens.as_view()),
     path(f"{of}/api-tokens/<uuid:token_id>", tenants.OneApiToken.as_view()),
     path(f"{of}/audit", tenants.Audit.as_view()),

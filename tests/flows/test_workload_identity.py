@@ -22,7 +22,7 @@ from tenants.models import EnrolmentKey, IssuerKeys, SpentToken, TrustPolicy
 from tests import factories
 from tests.conftest import DATABASE, superuser
 from tests.doors import bootstrap
-from tests.fakes.oidc import AUDIENCE, SUBJECT, Issuer, issuing, shared_secret
+from tests.fakes.oidc import AUDIENCE, SUBJECT, Issuer, issuing, signed_with_a_secret
 
 pytestmark = pytest.mark.django_db
 ACTED = {"actor": "system:tests"}
@@ -41,8 +41,8 @@ def tenant(fleet_cluster: Any) -> Any:
     return factories.tenant()
 
 
-def trusted(tenant: Any, issuer: Issuer, name: str = "ci", **wish: Any) -> TrustPolicy:
-    wish = {"issuer": issuer.url, "audience": AUDIENCE, "subject": "repo:acme/*", **wish}
+def trusted(tenant: Any, of: Issuer, name: str = "ci", **wish: Any) -> TrustPolicy:
+    wish = {"issuer": of.url, "audience": AUDIENCE, "subject": "repo:acme/*", **wish}
     return trust.make(tenant, name, now=timezone.now(), **ACTED, **wish)
 
 
@@ -204,7 +204,7 @@ def test_the_public_key_is_no_shared_secret(tenant, issuer):
     public = issuer.keys[0].public_key
     for shape in (serialization.PublicFormat.SubjectPublicKeyInfo, serialization.PublicFormat.PKCS1):
         pem = public.public_bytes(serialization.Encoding.PEM, shape)
-        assert "algorithm 'HS256'" in why(issuer.token(key=shared_secret(pem), alg="HS256", header={"kid": "k"}))
+        assert "algorithm 'HS256'" in why(signed_with_a_secret({"alg": "HS256", "kid": "k"}, issuer.claims(), pem))
     assert issuer.asked == []
 
 
