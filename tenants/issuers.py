@@ -97,9 +97,7 @@ def _fetch(policy: TrustPolicy, source: str, turn: str, now: datetime) -> Issuer
         log.warning("issuer_keys_not_asked_for", source=source)
         return None
     try:
-        IssuerKeys.objects.bulk_create([IssuerKeys(source=source)], ignore_conflicts=True)
-        due = Q(**{turn: None}) | Q(**{f"{turn}__lte": now - AGAIN})
-        if IssuerKeys.objects.filter(due, pk=source).update(**{turn: now}) != 1:
+        if not _claimed(source, turn, now):
             return None
         try:
             found = _ask(policy)
@@ -111,6 +109,17 @@ def _fetch(policy: TrustPolicy, source: str, turn: str, now: datetime) -> Issuer
         return _held(source)
     finally:
         busy.release()
+
+
+def _claimed(source: str, turn: str, now: datetime) -> bool:
+    """Whether it is ours to ask, since nobody did for a while."""
+    due = Q(**{turn: None}) | Q(**{f"{turn}__lte": now - AGAIN})
+    if IssuerKeys.objects.filter(due, pk=source).update(**{turn: now}) == 1:
+        return True
+    if IssuerKeys.objects.filter(pk=source).exists():
+        return False
+    IssuerKeys.objects.bulk_create([IssuerKeys(source=source)], ignore_conflicts=True)
+    return IssuerKeys.objects.filter(due, pk=source).update(**{turn: now}) == 1
 
 
 def _ask(policy: TrustPolicy) -> dict[str, Any]:

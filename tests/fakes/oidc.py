@@ -48,8 +48,8 @@ class Issuer:
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         self.asked.append(path)
-        self.when_asked(path)
         time.sleep(self.delay)
+        self.when_asked(path)
         if path in self.tell:
             return self.tell[path]
         documents = {

@@ -492,7 +492,9 @@ def test_nobody_waits_for_an_issuer_inside_a_transaction_and_one_asks_for_all(te
         with superuser() as connection:
             idle.extend(
                 connection.execute(
-                    "select query from pg_stat_activity where datname = %s and state like 'idle in transaction%%'", [DATABASE]
+                    """select query from pg_stat_activity where datname = %s and state like 'idle in transaction%%'
+                       and state_change < clock_timestamp() - interval '0.2 s'""",
+                    [DATABASE],
                 ).fetchall()
             )
 
