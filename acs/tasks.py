@@ -17,7 +17,7 @@ from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Cluster, Echo, LoadSample, PollRun
-from tenants import audit
+from tenants import audit, issuers
 from tenants.models import Nonce, SpentToken, Tenant
 
 log = structlog.get_logger(__name__)
@@ -114,6 +114,12 @@ def sync_routes() -> None:
 def serve_waiting() -> None:
     """Tenants that wait for room, or for the dedicated cluster of their plan."""
     queue.serve_all(now=timezone.now())
+
+
+@shared_task
+def refresh_issuers() -> None:
+    """The keys of issuers that tenants trust are here before their workloads are."""
+    issuers.refresh(now=timezone.now())
 
 
 @shared_task

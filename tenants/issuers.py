@@ -19,13 +19,14 @@ import structlog
 from django.conf import settings
 from django.db.models import Q
 
-from tenants import outbound, webtokens
+from tenants import outbound, trust, webtokens
 from tenants.models import IssuerKeys, TrustPolicy
 from tenants.outbound import OutboundError
 from tenants.webtokens import Unusable
 
 log = structlog.get_logger(__name__)
 FRESH, USABLE = timedelta(minutes=10), timedelta(hours=24)
+AHEAD = timedelta(hours=1)  # how old a copy may grow that no workload asks for
 AGAIN = timedelta(seconds=30)  # after a failure, and between two questions for an unknown key
 WAIT_SECONDS, LOOK_SECONDS = 3.0, 0.05  # for somebody else's first fetch
 DISCOVERY = "/.well-known/openid-configuration"
@@ -59,6 +60,23 @@ def newer_keys_of(policy: TrustPolicy, *, now: datetime) -> dict[str, Any] | Non
         return None
     held = _fetch(policy, source_of(policy), "refetched_at", now)
     return _keys(held) if held and held.fetched_at == now else None
+
+
+def refresh(*, now: datetime, seconds: float = 50.0) -> int:
+    """Ask for the keys of every live policy before a workload has to wait for them; whoever was not asked for longest comes first.
+
+    Returns how many were asked for. What `seconds` do not suffice for is left to the next run.
+    """
+    policies = {source_of(policy): policy for policy in trust.live(now=now).filter(jwks__isnull=True)}
+    held = {row.pk: row for row in IssuerKeys.objects.filter(pk__in=policies)}
+    tried = {source: row.tried_at for source in policies if (row := held.get(source)) and row.tried_at}
+    due = [source for source in policies if source not in tried or now - tried[source] > (AHEAD if held[source].fetched_at else FRESH)]
+    asked, ends = 0, time.monotonic() + seconds
+    for source in sorted(due, key=lambda source: (source in tried, tried.get(source, now))):
+        if time.monotonic() > ends:
+            break
+        asked += _fetch(policies[source], source, "tried_at", now) is not None
+    return asked
 
 
 def _held(source: str) -> IssuerKeys | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from tenants import audit, claims, credentials, outbound, webtokens
@@ -64,6 +65,12 @@ def change(policy: TrustPolicy, *, now: datetime, actor: str, **wish: Any) -> Tr
         fields=sorted(wish),
     )
     return held.select_related("key", "tenant").get(pk=policy.pk)
+
+
+def live(*, now: datetime) -> QuerySet[TrustPolicy]:
+    """Of all tenants, those that are neither revoked nor expired."""
+    unexpired = Q(key__expires_at=None) | Q(key__expires_at__gt=now)
+    return TrustPolicy.objects.across_tenants().select_related("key", "tenant").filter(unexpired, key__revoked_at=None)
 
 
 def _split(wish: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,9 +12,8 @@ from datetime import datetime
 
 import structlog
 from django.db import connection
-from django.db.models import Q, QuerySet
 
-from tenants import questions, webtokens
+from tenants import questions, trust, webtokens
 from tenants.errors import BadCredential
 from tenants.issuers import NoKeys
 from tenants.models import SpentToken, Tenant, TrustPolicy
@@ -80,16 +79,10 @@ def _candidates(token: WebToken, account: str, now: datetime) -> list[TrustPolic
     issuer = token.claims.get("iss")
     if not isinstance(issuer, str) or not issuer.isprintable():
         raise Refused("the token names no issuer")
-    found = live_policies(now=now).filter(issuer=issuer, audience__in=questions.audiences(token))
+    found = trust.live(now=now).filter(issuer=issuer, audience__in=questions.audiences(token))
     if account:
         found = found.filter(tenant__account=account)
     return list(found.order_by("key__created_at", "pk"))
-
-
-def live_policies(*, now: datetime) -> QuerySet[TrustPolicy]:
-    """Of all tenants, those that are neither revoked nor expired."""
-    live = Q(key__expires_at=None) | Q(key__expires_at__gt=now)
-    return TrustPolicy.objects.across_tenants().select_related("key", "tenant").filter(live, key__revoked_at=None)
 
 
 def is_spent(token: WebToken, policy: TrustPolicy) -> bool:

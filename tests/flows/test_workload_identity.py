@@ -447,6 +447,30 @@ def test_an_issuer_that_is_down_is_asked_twice_a_minute_and_its_copy_is_good_for
         assert bootstrap(issuer.token()).status_code == 200
 
 
+def test_keys_are_here_before_the_first_workload_and_are_kept_young_meanwhile(tenant, issuer):
+    from acs.tasks import refresh_issuers
+
+    trusted(tenant, issuer)
+    trusted(tenant, issuer, "again")
+    trusted(tenant, issuer, "inline", issuer="https://cluster.example", jwks=issuer.jwks)
+    credentials.revoke(trusted(tenant, issuer, "gone", jwks_uri=f"{issuer.url}/gone").key, now=timezone.now(), **ACTED)
+    start = timezone.now()
+    refresh_issuers()
+    refresh_issuers()
+    assert issuer.asked == [DISCOVERY, "/keys"]
+    assert bootstrap(issuer.token()).status_code == 200
+    for hours in (1.1, 2.2, 30, 54):
+        with time_machine.travel(start + timedelta(hours=hours)):
+            refresh_issuers()
+    assert issuer.asked == [DISCOVERY, "/keys"] * 5
+    issuer.tell[DISCOVERY] = (500, {}, b"")
+    with time_machine.travel(start + timedelta(hours=56)):
+        refresh_issuers()
+        refresh_issuers()
+        assert bootstrap(issuer.token()).status_code == 200
+    assert issuer.asked == [*[DISCOVERY, "/keys"] * 5, DISCOVERY]
+
+
 DOCUMENTS: dict[str, tuple[str, int, Any]] = {
     "another issuer's discovery": (DISCOVERY, 200, {"issuer": "https://evil.example", "jwks_uri": "+/keys"}),
     "a discovery without keys": (DISCOVERY, 200, {"issuer": "+"}),

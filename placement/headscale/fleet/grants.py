@@ -45,7 +45,7 @@ RIGHTS: dict[str, Rights] = {
     "tenants_enrolmentkey": (FULL, "select, update, delete", NONE),
     "tenants_apitoken": (FULL, "select, update, delete", NONE),
     "tenants_trustpolicy": (FULL, "select, delete", NONE),
-    "tenants_issuerkeys": ("select, insert, update", READ, NONE),
+    "tenants_issuerkeys": ("select, insert, update", "select, insert, update", NONE),
     "tenants_spenttoken": ("select, insert, delete", "select, delete", NONE),  # a used token never becomes another one
     # Django's own
     "auth_user": (FULL, READ, NONE),

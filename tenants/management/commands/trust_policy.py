@@ -107,7 +107,7 @@ class Command(VerbCommand):
             read = webtokens.read(_text(token))
         except Unusable as error:
             raise CommandError(f"That is no token: {error}.") from error
-        policies = list(workloads.live_policies(now=now).filter(tenant=tenant).order_by("key__created_at", "pk"))
+        policies = list(trust.live(now=now).filter(tenant=tenant).order_by("key__created_at", "pk"))
         if not policies:
             raise CommandError(f"{account} has no live trust policy.")
         admitted = [policy for policy in policies if self._told(read, policy)]
