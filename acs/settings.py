@@ -83,7 +83,9 @@ MAX_BODY_BYTES = 16 * 1024
 
 # ---- calls to addresses that users choose (tenants/outbound.py) ------------------------------------------------------
 OUTBOUND_PORTS = env.list("ACS_OUTBOUND_PORTS", cast=int, default=[443])
-OUTBOUND_ALLOWED = env.list("ACS_OUTBOUND_ALLOWED", default=[])  # HOST:PORT that may be private, on any port, and without TLS
+OUTBOUND_ALLOWED = [
+    each.lower() for each in env.list("ACS_OUTBOUND_ALLOWED", default=[])
+]  # HOST:PORT that may be private, on any port, and without TLS
 
 # ---- names and gateway -----------------------------------------------------------------------------------------------
 TENANT_DOMAIN = env.str("ACS_TENANT_DOMAIN", default="")  # tenants are reached at https://<account>.<this>

@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 from django.db import connection
 
-from tenants import questions, trust, webtokens
+from tenants import issuers, questions, trust, webtokens
 from tenants.errors import BadCredential
 from tenants.issuers import NoKeys
 from tenants.models import SpentToken, Tenant, TrustPolicy
@@ -56,6 +56,9 @@ def _chosen(token: WebToken, account: str, now: datetime) -> TrustPolicy:
     if len(passed) > MOST_CANDIDATES:
         raise Refused("too many policies fit: the request has to name its account")
     judged = [(policy, _refusal(token, policy, PROOF, now)) for policy in passed]
+    if not judged:
+        issuers.look_in_vain()
+        webtokens.verify_in_vain(token)
     proven = [policy for policy, refusal in judged if refusal is None]
     if not proven:
         raise next((refusal for _, refusal in judged or plain if refusal), Refused("no policy trusts this issuer for this audience"))

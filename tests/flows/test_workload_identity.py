@@ -387,6 +387,27 @@ def test_refusals_look_the_same(tenant, issuer):
     assert len({answer.content for answer in answers}) == 1
 
 
+def statements(token: str, body: Any = None) -> list[str]:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as seen:
+        assert refused(bootstrap(token, body))
+    return [query["sql"].split(" WHERE ")[0] for query in seen]
+
+
+def test_a_made_up_token_costs_the_same_whether_somebody_trusts_its_issuer_or_not(tenant, issuer):
+    trusted(tenant, issuer)
+    bootstrap(issuer.token())
+    stranger = issuer.new_key("first")
+    asked = [
+        statements(issuer.token(key=stranger, **changes), {"account": account})
+        for changes, account in (({}, tenant.account), ({}, "nobody-here"), ({"aud": "x"}, tenant.account), ({"sub": "x"}, tenant.account))
+    ]
+    assert all(each == asked[0] for each in asked)
+    assert len(asked[0]) == 2
+
+
 # ---- the issuer's keys -----------------------------------------------------------------------------------------------
 
 
