@@ -1,6 +1,7 @@
 """Who is asking: the credential that a request carries, recognised.
 
-A bearer key is its own proof, a signature proves a device of an enrolment group. What comes out is the digest by which admission finds the
+A bearer key is its own proof, a signature proves a device of an enrolment group, and a bearer text in the form of a JWT a workload that its tenant trusts.
+What comes out is the digest by which admission finds the
 credential's row, and the registration id where the proof itself names one.
 """
 
@@ -11,14 +12,14 @@ from datetime import datetime
 
 from django.http import HttpRequest
 
-from tenants import groups, signing
+from tenants import groups, signing, webtokens, workloads
 from tenants.errors import BadCredential
 from tenants.tokens import digest_of
 
 
 @dataclass(frozen=True, repr=False)
 class Proof:
-    """What the request's Authorization header said, with what a signature covers. `kind`: bearer, signed, or other."""
+    """What the request's Authorization header said, with what a signature covers. `kind`: bearer, signed, token or other."""
 
     kind: str
     text: str
@@ -45,16 +46,22 @@ def proof_of(request: HttpRequest, body: bytes) -> Proof | None:
     if scheme.upper() == signing.SCHEME and text:
         kind = "signed"
     elif scheme.lower() == "bearer" and text:
-        kind = "bearer"
+        kind = "token" if webtokens.is_one(text) else "bearer"
     else:
         kind = "other"
     return Proof(kind, text, str(request.method), request.path, body)
 
 
-def recognise(proof: Proof, *, now: datetime) -> Caller:
-    """Raises: BadCredential, RegistrationRefused. A bearer key is only looked up by admission itself."""
+def recognise(proof: Proof, *, account: str, repeatable: bytes | None, now: datetime) -> Caller:
+    """The caller, who may have named an account. `repeatable`: the digest of a request that may present its token once more, None where it may not.
+
+    A bearer key is only looked up by admission itself. Raises: BadCredential, RegistrationRefused.
+    """
     if proof.kind == "other":
         raise BadCredential
+    if proof.kind == "token":
+        workload = workloads.recognise(proof.text, account=account, request=repeatable, now=now)
+        return Caller(workload.digest, workload.registration_id)
     if proof.kind == "signed":
         try:
             signature = signing.read(proof.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,11 @@ class BootstrapRequest:
     @property
     def asked(self) -> Asked:
         return Asked(self.digest, self.idempotency_key, self.registration_id, self.hostname, self.os)
+
+    @property
+    def repeatable(self) -> bytes | None:
+        """What makes a repeat the same request: its body and its Idempotency-Key. None for a request without such a key."""
+        return hashlib.sha256(self.digest + self.idempotency_key.encode()).digest() if self.idempotency_key else None
 
 
 @dataclass(frozen=True, repr=False)

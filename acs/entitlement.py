@@ -21,7 +21,7 @@ def recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[b
 
     Raises: BadCredential, RegistrationRefused, MalformedRequest.
     """
-    caller = callers.recognise(proof, now=now)
+    caller = callers.recognise(proof, account=request.account, repeatable=request.repeatable, now=now)
     if caller.registration_id is None:
         return caller.digest, request
     if request.registration_id not in (None, caller.registration_id):

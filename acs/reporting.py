@@ -21,7 +21,7 @@ def take(proof: Proof | None, told: Mapping[str, Any], *, address: str, now: dat
     try:
         if proof is None:
             raise BadCredential
-        caller = callers.recognise(proof, now=now)
+        caller = callers.recognise(proof, account="", repeatable=None, now=now)
         throttle.spend("credential", caller.digest.hex()[:32], spent, quietly=True)
         key = credentials.valid(caller.digest, now=now)
     except (SkewedClock, ReplayedRequest):

@@ -83,6 +83,12 @@ COUNTRY_HEADER = env.str(
 )  # set by a proxy of ours, which strips it from callers; empty: nobody knows countries
 MAX_BODY_BYTES = 16 * 1024
 
+# ---- calls to addresses that users choose (tenants/outbound.py) ------------------------------------------------------
+OUTBOUND_PORTS = env.list("ACS_OUTBOUND_PORTS", cast=int, default=[443])
+OUTBOUND_ALLOWED = [
+    each.lower() for each in env.list("ACS_OUTBOUND_ALLOWED", default=[])
+]  # HOST:PORT that may be private, on any port, and without TLS
+
 # ---- names and gateway -----------------------------------------------------------------------------------------------
 TENANT_DOMAIN = env.str("ACS_TENANT_DOMAIN", default="")  # tenants are reached at https://<account>.<this>
 GATEWAY_SOCKETS = env.list("ACS_GATEWAY_SOCKETS", default=[])  # HAProxy runtime sockets: a path, or HOST:PORT
@@ -222,7 +228,7 @@ SPECTACULAR_SETTINGS = {
             "enrolmentKey": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "An enrolment key of a tenant, `acs-enrol-...`: it only bootstraps.",
+                "description": "An enrolment key of a tenant, `acs-enrol-...`, or a token (JWT) of an issuer that it trusts: it only bootstraps.",
             },
             "deviceSignature": {
                 "type": "http",

@@ -17,8 +17,8 @@ from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Cluster, Echo, LoadSample, PollRun
-from tenants import audit, groups, windows
-from tenants.models import Tenant
+from tenants import audit, groups, issuers, windows
+from tenants.models import SpentToken, Tenant
 
 log = structlog.get_logger(__name__)
 
@@ -117,8 +117,14 @@ def serve_waiting() -> None:
 
 
 @shared_task
+def refresh_issuers() -> None:
+    """The keys of issuers that tenants trust are here before their workloads are."""
+    issuers.refresh(now=timezone.now())
+
+
+@shared_task
 def forget_old_rows() -> None:
-    """Poll runs, load samples and hours beyond their retention, and idempotency keys that were held long enough."""
+    """Poll runs, load samples and hours beyond their retention, and what was held long enough: idempotency keys, nonces, used tokens."""
     now = timezone.now()
     Echo.objects.filter(created_at__lt=now - IDEMPOTENCY_HELD).delete()
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
@@ -128,7 +134,8 @@ def forget_old_rows() -> None:
 
 @shared_task
 def forget_spent() -> None:
-    """Nonces and windows of limits whose time is over: a storm leaves a million."""
+    """Nonces, tokens and windows of limits whose time is over: a storm leaves a million."""
     now = timezone.now()
+    SpentToken.objects.filter(expires_at__lt=now).delete()
     groups.forget_nonces(now=now)
     windows.forget(now=now)

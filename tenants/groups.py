@@ -134,7 +134,7 @@ def _check_patterns(allowed: Sequence[str], denied: Sequence[str]) -> None:
 
 def account_of(group_id: str) -> str:
     """Whose group this is, for whoever asks on its behalf; nothing where there is none."""
-    return EnrolmentGroup.objects.across_tenants().filter(pk=group_id).values_list("tenant__account", flat=True).first() or ""
+    return EnrolmentGroup.objects.across_tenants().filter(pk=uuid.UUID(group_id)).values_list("tenant__account", flat=True).first() or ""
 
 
 # ---- a device signs --------------------------------------------------------------------------------------------------

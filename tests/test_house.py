@@ -25,7 +25,9 @@ PURE = (
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
     "tenants/accounts.py",
+    "tenants/claims.py",
     "tenants/keyring.py",
+    "tenants/webtokens.py",
 )
 READS_THE_ENVIRONMENT = {"acs/settings.py", "acs/gunicorn.py", "acs/metrics.py"}  # the latter two: prometheus_client's own variable
 

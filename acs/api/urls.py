@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, placing, tenants
+from acs.api import derp, diagnosing, enrolling, living, placing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -24,6 +24,8 @@ urlpatterns = [
     path(f"{of}/enrolments/<str:registration_id>", enrolling.OneEnrolment.as_view()),
     path(f"{of}/enrolments/<str:registration_id>/timeline", diagnosing.Timeline.as_view()),
     path(f"{of}/enrolments/<str:registration_id>/report", diagnosing.ReportOf.as_view()),
+    path(f"{of}/trust-policies", trusting.TrustPolicies.as_view()),
+    path(f"{of}/trust-policies/<uuid:policy_id>", trusting.OneTrustPolicy.as_view()),
     path(f"{of}/api-tokens", tenants.ApiTokens.as_view()),
     path(f"{of}/api-tokens/<uuid:token_id>", tenants.OneApiToken.as_view()),
     path(f"{of}/audit", tenants.Audit.as_view()),

@@ -57,7 +57,8 @@ def why_of_device(device: Device) -> list[tuple[Any, str]]:
 def _found(asked: dict[str, str]) -> list[tuple[Tenant, Diagnosis]]:
     now = timezone.now()
     if asked["device"]:
-        device = Device.objects.across_tenants().select_related("slot", "tenant").filter(pk=_uuid(asked["device"])).first()
+        devices = Device.objects.across_tenants().select_related("slot", "tenant")
+        device = devices.filter(pk=named).first() if (named := _uuid(asked["device"])) else None
         return [(device.tenant, gather.diagnose_device(device, now=now))] if device else []
     if not asked["registration_id"]:
         return []

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('placement', '0007_slots_by_credential'),
-        ('tenants', '0005_limit_windows'),
+        ('tenants', '0006_limit_windows'),
     ]
 
     operations = [

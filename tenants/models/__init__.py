@@ -5,6 +5,7 @@ from tenants.models.credentials import ApiToken, EnrolmentKey
 from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce
 from tenants.models.limits import LimitWindow
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
+from tenants.models.trust import IssuerKeys, SpentToken, TrustPolicy
 
 __all__ = [
     "ApiToken",
@@ -14,10 +15,13 @@ __all__ = [
     "Enrolment",
     "EnrolmentGroup",
     "EnrolmentKey",
+    "IssuerKeys",
     "LimitWindow",
     "Membership",
     "Nonce",
     "Plan",
     "Quota",
+    "SpentToken",
     "Tenant",
+    "TrustPolicy",
 ]

@@ -15,15 +15,16 @@ from tenants.scoping import TenantManager
 
 
 class EnrolmentKey(models.Model):
-    """With what devices of one tenant ask to join: a bearer secret, or what stands behind an enrolment group.
+    """With what devices of one tenant ask to join: a bearer secret, or what stands behind an enrolment group or a trust policy.
 
-    A group has a row of its own beside this one (tenants/models/enrolment.py); what is granted, counted and limited is here for both.
+    Those have a row of their own beside this one (tenants/models/enrolment.py, trust.py); what is granted, counted and limited is here for all.
     `devices` counts the slots that were taken with it and are not released.
     """
 
     class Kind(models.TextChoices):
         BEARER = "bearer", _("bearer key")
         GROUP = "group", _("enrolment group")
+        WORKLOAD = "workload", _("trust policy")
 
     class ReEnrolment(models.TextChoices):
         NEW = "new", _("a new key for its own slot")

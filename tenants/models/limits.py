@@ -6,7 +6,7 @@ from django.db import models
 
 
 class LimitWindow(models.Model):
-    """How often a limit was hit in its present window. An unlogged table (migrations/0005): after a crash every window begins anew."""
+    """How often a limit was hit in its present window. An unlogged table (migrations/0006): after a crash every window begins anew."""
 
     key = models.CharField(max_length=200, primary_key=True)
     hits = models.PositiveIntegerField()

@@ -47,6 +47,9 @@ RIGHTS: dict[str, Rights] = {
     "tenants_nonce": (APPEND, "select, delete", NONE),
     "tenants_limitwindow": (FULL, FULL, NONE),
     "tenants_apitoken": (FULL, "select, update, delete", NONE),
+    "tenants_trustpolicy": (FULL, "select, delete", NONE),
+    "tenants_issuerkeys": ("select, insert, update", "select, insert, update", NONE),
+    "tenants_spenttoken": ("select, insert, delete", "select, delete", NONE),  # a used token never becomes another one
     # Django's own
     "auth_user": (FULL, READ, NONE),
     "auth_group": (FULL, READ, NONE),

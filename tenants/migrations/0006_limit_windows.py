@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0004_unlogged_nonces")]
+    dependencies = [("tenants", "0005_trust_policies")]
     operations = [
         migrations.CreateModel(
             name="LimitWindow",
