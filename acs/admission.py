@@ -13,15 +13,16 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from acs import entitlement, tasks, throttle, wiring
+from acs import directions, entitlement, tasks, throttle, wiring
 from acs.callers import Proof
 from acs.door import Admission, BootstrapRequest
+from acs.throttle import Hit
 from placement import bindings, external, grants, nearness, settling, slots, standing
 from placement.engine.regions import Wish
-from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
+from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable
 from placement.grants import Promised, SlotVanished
 from placement.headscale import keys
-from placement.models import Binding, Cluster, Grant
+from placement.models import Cluster, Grant
 from placement.names import headscale_url
 from placement.standing import Promise, Standing
 from tenants import credentials
@@ -29,14 +30,12 @@ from tenants.errors import (
     ApprovalPending,
     BadCredential,
     IdempotencyMismatch,
-    MalformedRequest,
     QuotaExceeded,
     RegistrationRefused,
     ReplayedRequest,
     SkewedClock,
-    UnknownAccount,
 )
-from tenants.models import Enrolment, EnrolmentKey, Tenant
+from tenants.models import Enrolment, EnrolmentKey
 
 TRIES = 4  # how often a race with the same registration or idempotency key is looked at again
 SHORTEST_USEFUL = timedelta(seconds=60)  # a live key with less time left is replaced, not told again
@@ -57,24 +56,25 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
         ApprovalPending, IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
     """
     if request.proof is None:
-        return directions(request)
-    throttle.spend("address", request.address, request.trail.spent, quietly=True)
+        return directions.directions(request)
     try:
         return _recognised(request.proof, request, now)
     except (SkewedClock, ReplayedRequest):
         raise
     except BadCredential:
         request.trail.spent.clear()  # how often a worthless secret was tried is nobody's to know: it may have been somebody's once
-        throttle.spend("bad-credential", request.address, request.trail.spent)
+        throttle.spend(request.trail.spent, Hit("bad-credential", request.address, shown=True))
         raise
 
 
 def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admission:
+    if proof.kind == "token":  # recognising one may mean asking its issuer
+        throttle.spend(request.trail.spent, Hit("address", request.address))
     digest, request = entitlement.recognise(proof, request, now)
     request.trail.digest, request.trail.registration_id = digest, request.registration_id
-    throttle.spend("credential", digest.hex()[:32], request.trail.spent)
-    if tenant_id := credentials.tenant_of(digest):
-        throttle.spend("account", str(tenant_id), request.trail.spent, quietly=True)
+    tenant_id = credentials.tenant_of(digest)
+    limits = [Hit("credential", digest.hex()[:32], shown=True), *([Hit("account", str(tenant_id))] if tenant_id else [])]
+    throttle.spend(request.trail.spent, *([] if proof.kind == "token" else [Hit("address", request.address)]), *limits)
     try:
         return _admit(digest, request, now)
     except AlreadyEnrolled as there:
@@ -114,22 +114,6 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
             continue
         return _welcome(who, promised, request, now)
     raise NoClusterAvailable(_("the same device is being admitted by too many requests at once"))
-
-
-def directions(request: BootstrapRequest) -> Admission:
-    """Where a known account lives, for a caller without a credential: no secret, no placement."""
-    if not settings.ANONYMOUS_BOOTSTRAP:
-        raise BadCredential
-    throttle.spend("anonymous", request.address, request.trail.spent)
-    if not request.account:
-        raise MalformedRequest({"account": _("needed without a credential")})
-    tenant = Tenant.objects.filter(account=request.account).exclude(state=Tenant.State.CLOSED).first()
-    if tenant is None:
-        raise UnknownAccount
-    binding = Binding.objects.of(tenant).select_related("cluster").first()
-    if binding is None:
-        raise NotPlacedYet
-    return Admission(binding.cluster_id, headscale_url(tenant.account, binding.cluster.client_url))
 
 
 def _refuse_offline(who: Standing) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from acs import callers, throttle
 from acs.callers import Proof
-from acs.throttle import Spent
+from acs.throttle import Hit, Spent
 from placement.diagnosis import notes
 from tenants import credentials
 from tenants.errors import BadCredential, MalformedRequest, ReplayedRequest, SkewedClock
@@ -17,17 +17,17 @@ from tenants.errors import BadCredential, MalformedRequest, ReplayedRequest, Ske
 def take(proof: Proof | None, told: Mapping[str, Any], *, address: str, now: datetime) -> None:
     """Raises: BadCredential, RegistrationRefused, MalformedRequest, TooManyRequests."""
     spent: list[Spent] = []
-    throttle.spend("address", address, spent, quietly=True)
+    throttle.spend(spent, Hit("address", address))
     try:
         if proof is None:
             raise BadCredential
         caller = callers.recognise(proof, account="", repeatable=None, now=now)
-        throttle.spend("credential", caller.digest.hex()[:32], spent, quietly=True)
+        throttle.spend(spent, Hit("credential", caller.digest.hex()[:32]))
         key = credentials.valid(caller.digest, now=now)
     except (SkewedClock, ReplayedRequest):
         raise
     except BadCredential:
-        throttle.spend("bad-credential", address, spent, quietly=True)
+        throttle.spend(spent, Hit("bad-credential", address))
         raise
     named = told.get("registration_id")
     registration_id = caller.registration_id or named

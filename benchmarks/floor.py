@@ -26,12 +26,10 @@ from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 
 from acs import urls  # noqa: E402
 from placement.grants import STATEMENTS  # noqa: E402
-from placement.standing import STANDING  # noqa: E402
+from placement.standing import HOME, STANDING  # noqa: E402
 from tenants.groups import GROUP, USE_NONCE  # noqa: E402
 
 FACTS: list[dict[str, Any]] = json.loads(os.environ.get("FLOOR_FACTS", "[]"))
-TENANT = "select * from tenants_tenant where account = %s and state <> 'closed' limit 1"
-BINDING = "select * from placement_binding b join placement_cluster c on c.cluster_id = b.cluster_id where b.tenant_id = %s limit 1"
 
 
 def _signed(cursor: Any, fact: dict[str, Any]) -> None:
@@ -75,9 +73,7 @@ def floor(request: HttpRequest, way: str) -> JsonResponse:  # noqa: ARG001 - a v
     fact = random.choice(FACTS)
     with connection.cursor() as cursor:
         if way == "anonymous":
-            cursor.execute(TENANT, [fact["account"]])
-            cursor.fetchone()
-            cursor.execute(BINDING, [fact["tenant_id"]])
+            cursor.execute(HOME, {"account": fact["account"]})
             cursor.fetchone()
             return JsonResponse({"way": way})
         if way == "signed":

@@ -144,3 +144,26 @@ def promise_of(grant_id: UUID) -> Promise | None:
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description]
     return Promise.read(dict(zip(names, rows[0], strict=True)), "g") if rows else None
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where an account lives; `cluster_id` is None before its first device."""
+
+    cluster_id: str | None
+    client_url: str
+
+
+HOME = """
+select b.cluster_id, coalesce(c.client_url, '') from tenants_tenant t
+left join placement_binding b on b.tenant_id = t.id left join placement_cluster c on c.cluster_id = b.cluster_id
+where t.account = %(account)s and t.state <> 'closed'
+"""
+
+
+def home_of(account: str) -> Home | None:
+    """None where no tenant has this account, or a closed one had it."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOME, {"account": account})
+        row = cursor.fetchone()
+    return Home(*row) if row else None

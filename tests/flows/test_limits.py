@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from acs import tasks, throttle
+from acs.throttle import Hit
 from tenants import windows
 from tenants.errors import TooManyRequests
 from tenants.models import LimitWindow, Nonce
@@ -77,7 +78,7 @@ def test_the_window_moves_and_no_boundary_lets_twice_as_many_through(settings):
     deadline = timezone.now() + timedelta(seconds=2.2)
     while timezone.now() < deadline:
         try:
-            throttle.spend("credential", "moving", [], quietly=True)
+            throttle.spend([], Hit("credential", "moving"))
             allowed.append(timezone.now())
         except TooManyRequests:
             pass
@@ -101,7 +102,7 @@ def test_without_valkey_the_database_counts_as_exactly(settings, without_valkey)
 def at_once(times: int) -> list[bool]:
     def knock(_: int) -> bool:
         try:
-            throttle.spend("credential", "many", [], quietly=True)
+            throttle.spend([], Hit("credential", "many"))
         except TooManyRequests:
             return False
         finally:
@@ -137,3 +138,12 @@ def test_what_is_over_is_forgotten():
     tasks.forget_spent()
     assert [window.key for window in LimitWindow.objects.all()] == ["new"]
     assert [nonce.nonce for nonce in Nonce.objects.all()] == ["new"]
+
+
+def test_a_valkey_that_was_restarted_is_taught_anew(settings):
+    settings.CREDENTIAL_LIMIT = "2/minute"
+    throttle.spend([], Hit("credential", "taught"))
+    throttle._shared().storage.get_connection().script_flush()
+    throttle.spend([], Hit("credential", "taught"))
+    with pytest.raises(TooManyRequests):
+        throttle.spend([], Hit("credential", "taught"))
