@@ -102,6 +102,7 @@ CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, eac
 READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be
 PLACEMENT_REFRESH_SECONDS = env.float("ACS_PLACEMENT_REFRESH_SECONDS", default=5.0)  # how old a web process's view of the fleet may grow
 LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of each cluster is sampled
+REFUSAL_DAYS = env.int("ACS_REFUSAL_DAYS", default=30)
 LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
 DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations

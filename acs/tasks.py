@@ -13,6 +13,7 @@ from django.utils import timezone
 from acs import metrics, queue, sweep
 from acs import poll as polling
 from placement import history, load, reassess, retention
+from placement.diagnosis import notes
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
@@ -129,6 +130,7 @@ def forget_old_rows() -> None:
     Echo.objects.filter(created_at__lt=now - IDEMPOTENCY_HELD).delete()
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
     history.forget(now=now)
+    notes.forget(before=now - timedelta(days=settings.REFUSAL_DAYS))
     retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
 
 

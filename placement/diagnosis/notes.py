@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 
 from placement.diagnosis import reports
-from placement.models import NetReport
+from placement.models import NetReport, Refusal
 from tenants.errors import MalformedRequest
 from tenants.models import Tenant
 from tenants.signing import REGISTRATION_ID
@@ -68,3 +68,13 @@ def report(tenant: Tenant, registration_id: str, told: Mapping[str, Any], *, by:
         tenant=tenant, registration_id=registration_id.lower(), defaults=fields
     )
     return stored
+
+
+def forget(*, before: datetime, at_once: int = 10_000) -> int:
+    """Drop refusals and reports that nobody repeated since then. Returns how many."""
+    dropped = 0
+    for rows, field in ((Refusal.objects.across_tenants(), "last_at"), (NetReport.objects.across_tenants(), "at")):
+        old = rows.filter(**{f"{field}__lt": before}).order_by(field)
+        while ids := list(old.values_list("pk", flat=True)[:at_once]):
+            dropped += rows.filter(pk__in=ids).delete()[0]
+    return dropped

@@ -10,6 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from acs import tasks
+from placement.diagnosis import notes
 from placement.models import Grant, NetReport, Refusal
 from tenants import credentials, enrolments, groups, lifecycle, signing
 from tests import factories
@@ -187,3 +189,17 @@ def test_floods_strangers_and_repeats_leave_no_rows_without_end(fleet_cluster, s
         bootstrap(customer.secret, BODY)
     bootstrap(None, {"account": "nobody-here"})
     assert list(Refusal.objects.across_tenants().values_list("code", "times")) == [("quota-exceeded", 21)]
+
+
+def test_what_nobody_repeated_for_a_month_is_forgotten(fleet_cluster):
+    customer = factories.customer(max_devices=1)
+    bootstrap(customer.secret, {"registration_id": "till-1"})
+    for device in ("till-7", "till-8"):
+        bootstrap(customer.secret, {"registration_id": device})
+        notes.report(customer.tenant, device, {"probes": {"dns": "ok"}}, by="system:tests", now=timezone.now())
+    long_ago = timezone.now() - timedelta(days=31)
+    Refusal.objects.across_tenants().filter(registration_id="till-7").update(last_at=long_ago, first_at=long_ago)
+    NetReport.objects.across_tenants().filter(registration_id="till-7").update(at=long_ago)
+    tasks.forget_old_rows()
+    for rows in (Refusal, NetReport):
+        assert [row.registration_id for row in rows.objects.across_tenants()] == ["till-8"]
