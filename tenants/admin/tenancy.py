@@ -184,7 +184,12 @@ class TenantAdmin(OperatorAdmin):
     def links(self, obj: Tenant) -> list[tuple[Any, str]]:
         lists = [
             (label, reverse(f"admin:tenants_{name}_changelist", query={"account": obj.account}))
-            for name, label in (("enrolmentkey", _("Enrolment keys")), ("enrolmentgroup", _("Groups")), ("enrolment", _("Enrolments")))
+            for name, label in (
+                ("enrolmentkey", _("Enrolment keys")),
+                ("enrolmentgroup", _("Groups")),
+                ("trustpolicy", _("Trust policies")),
+                ("enrolment", _("Enrolments")),
+            )
         ]
         issue = reverse("admin:tenants_enrolmentkey_add", query={"tenant": str(obj.pk)})
         return [(_("Issue an enrolment key"), issue), *lists] if obj.state != State.CLOSED else lists

@@ -29,7 +29,7 @@ from placement.models import (
     Waiting,
     Watch,
 )
-from tenants import audit, enrolments, groups, tokens
+from tenants import audit, enrolments, groups, tokens, trust
 from tenants.models import Membership
 from tests import factories
 
@@ -45,6 +45,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         tenant = customer.tenant
         tokens.issue(tenant, scopes=["auth_keys"], now=now, lifetime=timedelta(days=1), actor="system:tests")
         groups.make(tenant, f"tills-{n}", now=now, actor="system:tests")
+        trust.make(tenant, f"ci-{n}", issuer="https://issuer.example", audience="acs", subject="repo:*:main", now=now, actor="system:tests")
         enrolments.put(tenant, f"till-{n}", state="disabled", reason="stolen", now=now, actor="system:tests")
         Membership.objects.create(tenant=tenant, user=User.objects.create(username=f"person-{n}"), role="owner")
         Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=n + 1, expected_load=5, reason="the emptiest")

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from placement.models import Cluster, Device
 from tenants import credentials, enrolments, groups, lifecycle
-from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Plan, Tenant
+from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Plan, Tenant, TrustPolicy
 from tenants.tokens import digest_of
 from tests import factories
 from tests.admin.rows import fill
@@ -269,3 +269,20 @@ def test_devices_that_wait_are_accepted_or_refused_together(office):
     }
     act(office, Enrolment.objects.of(tenant).get(registration_id="till-1"), "forget")
     assert Enrolment.objects.of(tenant).count() == 2
+
+
+def test_a_trust_policy_is_made_changed_and_revoked(office):
+    tenant = factories.tenant()
+    said = {
+        "tenant": tenant.pk, "name": "ci", "issuer": "https://issuer.example", "audience": "acs", "subject": "repo:acme/*", "claims": "{}",
+        "registration_claim": "sub", "lifetime_minutes": 30, "ephemeral": "on",
+    }  # fmt: skip
+    wrong = office.post("/admin/tenants/trustpolicy/add/", {**said, "subject": "*"})
+    assert wrong.context["form"].errors["subject"]
+    office.post("/admin/tenants/trustpolicy/add/", said)
+    policy = TrustPolicy.objects.of(tenant).get()
+    act(office, policy, "change", **{**said, "subject": "repo:acme/app:*", "claims": '{"ref": "refs/heads/main"}'})
+    policy = TrustPolicy.objects.of(tenant).select_related("key").get()
+    assert (policy.subject, policy.claims, policy.key.ephemeral) == ("repo:acme/app:*", {"ref": "refs/heads/main"}, True)
+    act(office, policy, "revoke")
+    assert EnrolmentKey.objects.of(tenant).get(pk=policy.pk).revoked_at is not None

@@ -15,7 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from placement.models import Slot
+from placement.models import NetReport, Slot
 from tenants import groups, signing
 from tenants.models import Enrolment, EnrolmentGroup
 from tests import factories
@@ -73,6 +73,40 @@ def test_both_clients_are_admitted_wait_and_are_refused(fleet_cluster, tmp_path)
             run("enrolment", "accept", "acme-inc", f"till-{client}-2")
             assert ask(client, f"till-{client}-2")[0] == 0
     assert Slot.objects.of(tenant).count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.processes
+def test_a_device_reports_what_stands_in_its_way(fleet_cluster, tmp_path):
+    customer = factories.customer("acme-inc")
+    told = dict(line.split() for line in run("enrolment_group", "make", "acme-inc", "tills").splitlines())
+    with run_web(tmp_path, workers=1) as service:
+
+        def report(group, login_server, **secrets):
+            # no tailscale on PATH: its netcheck would ask the world
+            words = [sys.executable, "clients/acs_report.py", service.url, group, "till-7", login_server]
+            done = subprocess.run(
+                words,
+                cwd=ROOT,
+                env={**os.environ, "PATH": str(tmp_path), **secrets},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            stored = NetReport.objects.of(customer.tenant).filter(registration_id="till-7").first()
+            return done.returncode, stored.told if stored else {}
+
+        key = run("derive_key", "--group", "acme-inc", "tills", "till-7").split()[1]
+        assert report(told["group"], service.url, ACS_DEVICE_KEY="wrong") == (1, {})
+        status, kept = report(told["group"], service.url, ACS_DEVICE_KEY=key)
+        assert (status, kept["dns"], kept["tcp"], abs(kept["clock_off"]) < 5) == (0, "ok", "ok", True)
+        status, kept = report("-", "https://127.0.0.1:1", ACS_ENROLMENT_KEY=customer.secret)
+        assert (status, kept["dns"], "refused" in kept["tcp"], "tls" in kept) == (0, "ok", True, False)
+        status, kept = report("-", service.url.replace("http://", "https://"), ACS_ENROLMENT_KEY=customer.secret)
+        assert (status, kept["tls"] != "ok") == (0, True)
+        status, kept = report("-", "https://no-such-name.invalid", ACS_ENROLMENT_KEY=customer.secret)
+        assert (status, kept["dns"] != "ok", "tcp" in kept) == (0, True, False)
 
 
 @pytest.mark.django_db
