@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from tenants import groups, signing
@@ -61,3 +62,12 @@ def recognise(proof: Proof, *, now: datetime) -> Caller:
         digest = groups.recognise(signature, method=proof.method, path=proof.path, body=proof.body, now=now)
         return Caller(digest, signature.registration_id.lower())
     return Caller(digest_of(proof.text))
+
+
+def address_of(request: HttpRequest) -> str:
+    """The caller's address: what the outermost of our own proxies saw."""
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    trusted = settings.TRUSTED_PROXIES
+    if trusted and len(hops) >= trusted:
+        return hops[-trusted]
+    return str(request.META.get("REMOTE_ADDR", ""))

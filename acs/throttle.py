@@ -36,6 +36,11 @@ def spend_bad_credential(address: str) -> None:
     _spend(settings.BAD_CREDENTIAL_LIMIT, "bad-credential", address)
 
 
+def spend_device_login(person: str) -> None:
+    """Raises: TooManyRequests."""
+    _spend(settings.DEVICE_LOGIN_LIMIT, "device-login", person)
+
+
 def _spend(limit: str, kind: str, who: str) -> None:
     item = _parsed(limit)
     try:

@@ -1,4 +1,4 @@
-"""The operators' pages of plans, tenants, members, credentials and the audit."""
+"""The operators' pages of plans, tenants, credentials and the audit; those of members are in tenants/member_admin.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants import audit, columns, credentials, lifecycle, plans, tokens
 from tenants.columns import TenantFilter
-from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Membership, Plan, Tenant
+from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Tenant
 from tenants.office import Act, OperatorAdmin, Verb
 
 State = Tenant.State
@@ -231,19 +231,6 @@ class TenantAdmin(OperatorAdmin):
         return lifecycle.create(**act.said, **act.told), ""
 
 
-person = columns.linked("user", _("person"))
-
-
-@admin.register(Membership)
-class MembershipAdmin(OperatorAdmin):
-    list_display = (person, columns.linked("tenant", _("tenant")), columns.stated("role", _("role")), columns.at("created_at", _("since")))
-    list_display_links = None
-    list_filter = (TenantFilter, "role")
-    search_fields = ("user__username", "user__email", "tenant__account")
-    list_select_related = ("user", "tenant")
-    fields = (person, columns.linked("tenant", _("tenant")), "role", "created_at")
-
-
 @admin.display(description=_("state"))
 def credential_state(credential: EnrolmentKey | ApiToken) -> str:
     """Why it does, or does not, let anybody in now."""
@@ -437,3 +424,6 @@ class AuditEventAdmin(OperatorAdmin):
             "back": reverse("admin:tenants_auditevent_changelist"),
         }
         return TemplateResponse(request, "admin/verify.html", context)
+
+
+from tenants import member_admin  # noqa: E402, F401 - registers its page, and needs what stands above

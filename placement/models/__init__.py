@@ -5,6 +5,7 @@ from placement.models.cluster import Cluster, Fleet
 from placement.models.decision import Decision, MovePlan, Waiting
 from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
+from placement.models.login import DeviceLogin
 from placement.models.outbox import OutboxEvent
 from placement.models.region import Nearness, Region
 from placement.models.topology import Topology
@@ -16,6 +17,7 @@ __all__ = [
     "Cluster",
     "Decision",
     "Device",
+    "DeviceLogin",
     "Echo",
     "Fleet",
     "Grant",

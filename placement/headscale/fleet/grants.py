@@ -44,6 +44,10 @@ RIGHTS: dict[str, Rights] = {
     # credentials
     "tenants_enrolmentkey": (FULL, "select, update, delete", NONE),
     "tenants_apitoken": (FULL, "select, update, delete", NONE),
+    # people, their accounts and addresses
+    "tenants_membership": (FULL, READ, NONE),
+    "account_emailaddress": (FULL, READ, NONE),
+    "account_emailconfirmation": (FULL, NONE, NONE),
     # Django's own
     "auth_user": (FULL, READ, NONE),
     "auth_group": (FULL, READ, NONE),

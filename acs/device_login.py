@@ -1,0 +1,87 @@
+"""Device login: a person lets a device in that has no key. The flow, told in order; the pages around it are acs/register_pages.py."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import stamina
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from acs import tasks, wiring
+from placement import bindings, clusters, devices, logins
+from placement.engine.regions import Wish
+from placement.errors import ClusterError, ClusterRefused, ClusterSilent, ClusterUnreachable, ForeignDevice, PlacementError
+from placement.headscale.admin import Admin, Node
+from placement.models import Binding, Cluster, DeviceLogin
+from tenants.models import Tenant
+
+log = structlog.get_logger(__name__)
+
+
+class LivesElsewhere(PlacementError):
+    """The device asked at another cluster than the one that its tenant lives on: it has to ask there."""
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__(binding.cluster_id)
+        self.binding = binding
+
+
+def approve(tenant: Tenant, person: User, auth_id: str, *, opened: Cluster | None, now: datetime) -> DeviceLogin:
+    """Let the device that waits under `auth_id` into the tenant, once. `opened`: the cluster whose page the device showed, where that is known.
+
+    The login that comes back may be an earlier one of the same person and tenant, and may not be settled yet.
+    Raises: NotEntitled, TenantSuspended, QuotaExceeded, LoginTaken, ForeignDevice, LivesElsewhere, RegionNotInPlan, NoClusterAvailable, ClusterRefused,
+        ClusterUnreachable.
+    """
+    binding = _home(tenant, opened, now)
+    if opened is not None and opened.cluster_id != binding.cluster_id:
+        raise LivesElsewhere(binding)
+    if binding.cluster.state == Cluster.State.OFFLINE:
+        raise ClusterUnreachable(binding.cluster_id, "the cluster is out of service")
+    login, is_new = logins.claim(tenant, person, auth_id, now=now)
+    if is_new:
+        _register(login, auth_id)
+    return logins.find(auth_id) or login
+
+
+def _home(tenant: Tenant, opened: Cluster | None, now: datetime) -> Binding:
+    """Where the tenant lives; one without a home gets one where its first device has asked, if there is room."""
+    if existing := Binding.objects.of(tenant).select_related("cluster").first():
+        return existing
+    binding = bindings.settle(tenant, wish=Wish(cluster=opened.cluster_id if opened else ""), now=now)
+    if settings.GATEWAY_SOCKETS:
+        wiring.enqueue(tasks.publish_route, str(tenant.pk))
+    return binding
+
+
+def _register(login: DeviceLogin, auth_id: str) -> None:
+    """Ask the server, and remember what it said. Silence is settled by a later poll. Raises: ClusterRefused, ClusterUnreachable, ForeignDevice."""
+    asked_at = timezone.now()
+    with clusters.admin_of(login.cluster) as admin:
+        try:
+            node = admin.register(login.tenant.account, auth_id)
+        except ClusterSilent as silence:
+            log.warning("device_login_unknown", cluster_id=login.cluster_id, login=str(login.pk), error=str(silence))
+            logins.mark_unknown(login, silence.reason)
+            return
+        except (ClusterRefused, ClusterUnreachable) as refusal:
+            logins.refuse(login, refusal.reason, now=timezone.now())
+            raise
+        if logins.is_anothers(login, node.id):
+            _turn_away(admin, login, node)
+            raise ForeignDevice
+    logins.mark_registered(login, devices.sighting_of(node), seen_at=asked_at, now=timezone.now())
+
+
+def _turn_away(admin: Admin, login: DeviceLogin, node: Node) -> None:
+    """Another tenant's tagged device was handed over in place: its session ends at once."""
+    log.error("foreign_device", cluster_id=login.cluster_id, node_id=node.id, tenant=login.tenant.account)
+    try:
+        for attempt in stamina.retry_context(on=ClusterError, attempts=3, timeout=settings.CLUSTER_TIMEOUT):
+            with attempt:
+                admin.expire_node(node.id)
+    finally:
+        logins.refuse(login, "the device is another tenant's", now=timezone.now())
