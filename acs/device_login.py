@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 import stamina
@@ -14,11 +17,12 @@ from acs import tasks, wiring
 from placement import bindings, clusters, devices, logins
 from placement.engine.regions import Wish
 from placement.errors import ClusterError, ClusterRefused, ClusterSilent, ClusterUnreachable, ForeignDevice, PlacementError
-from placement.headscale.admin import Admin, Node
+from placement.headscale.admin import Admin
 from placement.models import Binding, Cluster, DeviceLogin
 from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
+KEPT = re.compile(r"device (\d+) belongs to tenant")  # the fleet's trigger, in a refusal: placement/headscale/fleet/sql/2-functions.sql
 
 
 class LivesElsewhere(PlacementError):
@@ -68,20 +72,37 @@ def _register(login: DeviceLogin, auth_id: str) -> None:
             logins.mark_unknown(login, silence.reason)
             return
         except (ClusterRefused, ClusterUnreachable) as refusal:
+            if anothers := KEPT.search(refusal.reason):
+                _turn_away(admin, login, int(anothers[1]))
+                raise ForeignDevice from refusal
             logins.refuse(login, refusal.reason, now=timezone.now())
             raise
         if logins.is_anothers(login, node.id):
-            _turn_away(admin, login, node)
+            _turn_away(admin, login, node.id)
             raise ForeignDevice
     logins.mark_registered(login, devices.sighting_of(node), seen_at=asked_at, now=timezone.now())
 
 
-def _turn_away(admin: Admin, login: DeviceLogin, node: Node) -> None:
-    """Another tenant's tagged device was handed over in place: its session ends at once."""
-    log.error("foreign_device", cluster_id=login.cluster_id, node_id=node.id, tenant=login.tenant.account)
+def _turn_away(admin: Admin, login: DeviceLogin, node_id: int) -> None:
+    """Another tenant's tagged device was handed over in place: its session ends, and it is its owner's again.
+
+    Where the fleet's database refused that, the server's memory holds the new owner all the same, and serves the device as theirs until it is
+    restarted. Its first expiry counts in memory and cannot be stored; with the tags back the row is one that may be stored, so expire it again.
+    """
+    tags = logins.tags_of_another(login, node_id)
+    log.error("foreign_device", cluster_id=login.cluster_id, node_id=node_id, tenant=login.tenant.account)
     try:
-        for attempt in stamina.retry_context(on=ClusterError, attempts=3, timeout=settings.CLUSTER_TIMEOUT):
-            with attempt:
-                admin.expire_node(node.id)
+        if tags:
+            with suppress(ClusterError):
+                admin.expire_node(node_id)
+            _insist(lambda: admin.set_tags(node_id, tags))
+        _insist(lambda: admin.expire_node(node_id))
     finally:
         logins.refuse(login, "the device is another tenant's", now=timezone.now())
+
+
+def _insist(call: Callable[[], object]) -> None:
+    """Again after a failure: these calls may be repeated."""
+    for attempt in stamina.retry_context(on=ClusterError, attempts=3, timeout=settings.CLUSTER_TIMEOUT):
+        with attempt:
+            call()

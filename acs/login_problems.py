@@ -101,7 +101,6 @@ PAGES: dict[type[Exception], Problem] = {
     placement.ClusterSilent: DOWN,
 }
 GONE = ("registration cache", "not found in cache", "auth session")  # in a refusal: the server knows no such login
-MANAGED = "belongs to tenant"  # in a refusal: the fleet's trigger keeps a device from changing its tenant
 
 
 def answer(request: HttpRequest, error: Exception, visit: Visit) -> HttpResponse:
@@ -110,7 +109,7 @@ def answer(request: HttpRequest, error: Exception, visit: Visit) -> HttpResponse
     if found is None:
         raise error
     if isinstance(error, placement.ClusterRefused):
-        found = EXPIRED if any(word in error.reason for word in GONE) else FOREIGN if MANAGED in error.reason else found
+        found = EXPIRED if any(word in error.reason for word in GONE) else found
     command = ""
     if isinstance(error, LivesElsewhere):
         url = headscale_url(error.binding.tenant.account, error.binding.cluster.client_url)

@@ -90,8 +90,18 @@ def _own(held: DeviceLogin, tenant: Tenant, person: User) -> DeviceLogin:
 
 def is_anothers(login: DeviceLogin, node_id: int) -> bool:
     """Whether the node is known as another tenant's device: a tagged one is handed over by its server to whoever approves it."""
+    return _of_others(login, node_id).exists()
+
+
+def tags_of_another(login: DeviceLogin, node_id: int) -> list[str]:
+    """The tags that another tenant's device had when it was last seen."""
+    known = _of_others(login, node_id).first()
+    return known.tags if known else []
+
+
+def _of_others(login: DeviceLogin, node_id: int) -> QuerySet[Device]:
     there = Device.objects.across_tenants().filter(cluster_id=login.cluster_id, node_id=node_id, gone_at=None)
-    return there.exclude(tenant_id=login.tenant_id).exists()
+    return there.exclude(tenant_id=login.tenant_id)
 
 
 @transaction.atomic
