@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 
 import stamina
@@ -86,17 +85,14 @@ def _register(login: DeviceLogin, auth_id: str) -> None:
 def _turn_away(admin: Admin, login: DeviceLogin, node_id: int) -> None:
     """Another tenant's tagged device was handed over in place: its session ends, and it is its owner's again.
 
-    Where the fleet's database refused that, the server's memory holds the new owner all the same, and serves the device as theirs until it is
-    restarted. Its first expiry counts in memory and cannot be stored; with the tags back the row is one that may be stored, so expire it again.
+    Where the fleet's database refused that, the server's memory holds the new owner all the same, and serves the device as theirs until then.
     """
     tags = logins.tags_of_another(login, node_id)
     log.error("foreign_device", cluster_id=login.cluster_id, node_id=node_id, tenant=login.tenant.account)
     try:
-        if tags:
-            with suppress(ClusterError):
-                admin.expire_node(node_id)
-            _insist(lambda: admin.set_tags(node_id, tags))
         _insist(lambda: admin.expire_node(node_id))
+        if tags:
+            _insist(lambda: admin.set_tags(node_id, tags))
     finally:
         logins.refuse(login, "the device is another tenant's", now=timezone.now())
 
