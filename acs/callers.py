@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from tenants import groups, signing, webtokens, workloads
@@ -81,3 +82,12 @@ def claimed(proof: Proof | None) -> tuple[str, str]:
     except signing.Unreadable:
         return "", ""
     return signature.registration_id.lower(), signature.group
+
+
+def address_of(request: HttpRequest) -> str:
+    """The caller's address: what the outermost of our own proxies saw."""
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    trusted = settings.TRUSTED_PROXIES
+    if trusted and len(hops) >= trusted:
+        return hops[-trusted]
+    return str(request.META.get("REMOTE_ADDR", ""))

@@ -96,6 +96,22 @@ if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
     missing = "ACS_GATEWAY_SOCKETS" if TENANT_DOMAIN else "ACS_TENANT_DOMAIN"
     raise ImproperlyConfigured(f"{missing} is not set: permanent names need both ACS_TENANT_DOMAIN and ACS_GATEWAY_SOCKETS")
 
+# ---- people ----------------------------------------------------------------------------------------------------------
+SIGNUP_OPEN = env.bool("ACS_SIGNUP_OPEN", default=False)  # closed: operators make the accounts
+DEVICE_LOGIN_LIMIT = env.str("ACS_DEVICE_LOGIN_LIMIT", default="20/minute")  # confirmations, per person
+ACCOUNT_ADAPTER = "acs.people.Adapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = env.str("ACS_EMAIL_VERIFICATION", default="mandatory")
+if ACCOUNT_EMAIL_VERIFICATION not in ("mandatory", "optional", "none"):
+    raise ImproperlyConfigured("ACS_EMAIL_VERIFICATION must be mandatory, optional or none")
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PUBLIC_URL.startswith("https://") else "http"
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+vars().update(env.email("ACS_EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = env.str("ACS_EMAIL_FROM", default="acs@localhost")
+
 # ---- clusters --------------------------------------------------------------------------------------------------------
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
@@ -116,6 +132,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.postgres",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
     "django_structlog",
     "pgtrigger",
     "rest_framework",
@@ -136,6 +154,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -151,6 +170,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "acs.people.surroundings",
             ]
         },
     }
@@ -161,6 +181,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL, LOGIN_REDIRECT_URL = "account_login", "account_home"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

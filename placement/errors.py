@@ -19,6 +19,14 @@ class NotPlacedYet(NoClusterAvailable):
     """No device of the tenant has joined, so it lives nowhere yet; only a credential places it."""
 
 
+class LoginTaken(PlacementError):
+    """Another person, or the same one for another tenant, has confirmed this device login first."""
+
+
+class ForeignDevice(PlacementError):
+    """The device that asked to log in is another tenant's: its server would have handed it over."""
+
+
 class ClusterError(PlacementError):
     """A server did not do what it was asked. Which of the three it was decides whether a repeat is safe."""
 

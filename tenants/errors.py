@@ -69,6 +69,10 @@ class TenantSuspended(TenantError):
     """The tenant is suspended or closed; told to holders of one of its credentials only."""
 
 
+class NotEntitled(TenantError):
+    """The person is no member of the tenant, or one whose role does not allow it."""
+
+
 class QuotaExceeded(TenantError):
     """Every device slot of the tenant is taken."""
 

@@ -193,6 +193,14 @@ def redis_url() -> str:
     return service_environment("tests")["REDIS_URL"]
 
 
+@pytest.fixture(scope="session")
+def static_root(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Path:
+    """Static files as in production: collected, with hashed names."""
+    folder = tmp_path_factory.mktemp("static")
+    manage("collectstatic", "--no-input", "--verbosity", "0", ACS_STATIC_ROOT=str(folder))
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _clean_cache(request: pytest.FixtureRequest, redis_url: str) -> None:
     """Throttles and caches do not leak from test to test; live processes keep their queues."""

@@ -291,6 +291,7 @@ class Machine:
     server: Server
     client: Tailscale | None = None
     simulated: device.SimulatedDevice | None = None
+    machine_key: str = ""  # of a simulated one that asked without a key
 
     def join(self, auth_key: str, hostname: str) -> None:
         """Raises: JoinRefused."""
@@ -314,7 +315,9 @@ class Machine:
         """Ask to come in without a key: the id under which the admin API may register it."""
         if self.client:
             return self.client.ask(self.server.url, hostname)
-        return device.ask_to_log_in(self.server.url, hostname)
+        known = self.simulated.machine_key if self.simulated else self.machine_key
+        self.machine_key = known or f"mkey:{secrets.token_hex(32)}"
+        return device.ask_to_log_in(self.server.url, hostname, machine_key=self.machine_key)
 
     def leave(self) -> None:
         """Log out."""

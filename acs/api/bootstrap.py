@@ -138,7 +138,7 @@ def read(request: HttpRequest) -> BootstrapRequest:
         os=told.get("os", ""),
         idempotency_key=idempotency_key,
         digest=hashlib.sha256(json.dumps(told | ({"latencies": latencies} if latencies else {}), sort_keys=True).encode()).digest(),
-        address=address_of(request),
+        address=callers.address_of(request),
     )
 
 
@@ -160,15 +160,6 @@ def _country(request: HttpRequest) -> str:
     """Where a proxy of ours says that the caller is; two capital letters, or nothing."""
     told = request.headers.get(settings.COUNTRY_HEADER, "") if settings.COUNTRY_HEADER else ""
     return told if COUNTRY.match(told) else ""
-
-
-def address_of(request: HttpRequest) -> str:
-    """The caller's address: what the outermost of our own proxies saw."""
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
-    trusted = settings.TRUSTED_PROXIES
-    if trusted and len(hops) >= trusted:
-        return hops[-trusted]
-    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def render(admitted: Admission) -> JsonResponse:

@@ -16,11 +16,10 @@ from rest_framework.views import APIView
 
 from acs import reporting
 from acs.api.bodies import Fields, parse, read_body
-from acs.api.bootstrap import address_of
 from acs.api.documents import answers
 from acs.api.scoped import View
 from acs.api.shapes import example
-from acs.callers import proof_of
+from acs.callers import address_of, proof_of
 from placement.diagnosis import gather, notes, words
 from placement.diagnosis.causes import Cause
 from placement.diagnosis.gather import Diagnosis

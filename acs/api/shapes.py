@@ -118,12 +118,15 @@ class ShownApiToken(ApiTokenShape):
 class DeviceShape(serializers.ModelSerializer[Device]):
     cluster_id = serializers.CharField()
     registration_id = serializers.CharField(source="slot.registration_id", allow_null=True, default=None)
+    brought_by = serializers.CharField(
+        source="brought_by.username", allow_null=True, default=None, help_text="The user name of the person who last signed it in."
+    )
 
     class Meta:
         model = Device
         fields = [
             *["id", "name", "hostname", "cluster_id", "node_id", "registration_id", "ipv4", "ipv6", "tags", "ephemeral", "online"],
-            *["last_seen", "key_expires_at", "joined_at", "unexpected", "gone_at"],
+            *["last_seen", "key_expires_at", "joined_at", "brought_by", "unexpected", "gone_at"],
         ]
         read_only_fields = fields
 

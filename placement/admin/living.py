@@ -62,9 +62,15 @@ class PlacedTenantAdmin(TenantAdmin):
         return columns.link_to(binding.cluster if binding else None)
 
     def links(self, obj: Tenant) -> list[tuple[Any, str]]:
-        pages = ((_("Devices"), "device"), (_("Grants"), "grant"), (_("Slots"), "slot"), (_("Decisions"), "decision"))
+        pages = (
+            (_("Devices"), "placement_device"),
+            (_("Grants"), "placement_grant"),
+            (_("Slots"), "placement_slot"),
+            (_("Decisions"), "placement_decision"),
+            (_("Members"), "tenants_membership"),
+        )
         return super().links(obj) + [
-            (label, reverse(f"admin:placement_{model}_changelist", query={"account": obj.account})) for label, model in pages
+            (label, reverse(f"admin:{model}_changelist", query={"account": obj.account})) for label, model in pages
         ]
 
 
@@ -167,13 +173,14 @@ class DeviceAdmin(PlacementAdmin):
         "ipv4",
         columns.at("last_seen", _("last seen")),
         columns.at("joined_at", _("joined")),
+        columns.linked("brought_by", _("brought by")),
         "flagged",
     )
     list_filter = ("online", TenantFilter, ("cluster", ClusterFilter), "unexpected", "ephemeral", columns.has("gone_at", _("gone")))
-    search_fields = ("name", "hostname", "ipv4", "ipv6", "tenant__account", "slot__registration_id")
-    list_select_related = ("tenant", "cluster")
+    search_fields = ("name", "hostname", "ipv4", "ipv6", "tenant__account", "slot__registration_id", "brought_by__email")
+    list_select_related = ("tenant", "cluster", "brought_by")
     fieldsets = (
-        (None, {"fields": ("name", "standing", "flagged", tenant, cluster, slot, grant)}),
+        (None, {"fields": ("name", "standing", "flagged", tenant, cluster, slot, grant, columns.linked("brought_by", _("brought by")))}),
         (_("The node on the server"), {"fields": ("node_id", "hostname", "ipv4", "ipv6", "tags", "ephemeral", "machine_key", "node_key")}),
         (_("Times"), {"fields": ("joined_at", "first_online_at", "last_seen", "seen_at", "key_expires_at", "gone_at")}),
     )

@@ -6,6 +6,7 @@ from placement.models.decision import Decision, MovePlan, Waiting
 from placement.models.diagnosis import NetReport, Refusal
 from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
+from placement.models.login import DeviceLogin
 from placement.models.outbox import OutboxEvent
 from placement.models.region import Nearness, Region
 from placement.models.topology import Topology
@@ -17,6 +18,7 @@ __all__ = [
     "Cluster",
     "Decision",
     "Device",
+    "DeviceLogin",
     "Echo",
     "Fleet",
     "Grant",

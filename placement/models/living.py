@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -151,6 +152,15 @@ class Device(models.Model):
     node_id = models.BigIntegerField(_("node id"))
     slot = models.ForeignKey(Slot, models.PROTECT, null=True, blank=True, related_name="devices")
     grant = models.ForeignKey(Grant, models.PROTECT, null=True, blank=True, related_name="devices")
+    brought_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("brought by"),
+        help_text=_("The person who last signed it in."),
+    )
     machine_key = models.CharField(_("machine key"), max_length=80)
     node_key = models.CharField(_("node key"), max_length=80)
     ipv4 = models.GenericIPAddressField(_("IPv4"), null=True, blank=True)

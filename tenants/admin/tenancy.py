@@ -13,8 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from tenants import columns, lifecycle, plans
-from tenants.columns import TenantFilter
-from tenants.models import Membership, Plan, Tenant
+from tenants.models import Plan, Tenant
 from tenants.office import Act, OperatorAdmin, Verb
 
 State = Tenant.State
@@ -196,16 +195,3 @@ class TenantAdmin(OperatorAdmin):
 
     def create(self, act: Act, request: HttpRequest) -> tuple[Tenant, str]:  # noqa: ARG002 - the base's signature
         return lifecycle.create(**act.said, **act.told), ""
-
-
-person = columns.linked("user", _("person"))
-
-
-@admin.register(Membership)
-class MembershipAdmin(OperatorAdmin):
-    list_display = (person, columns.linked("tenant", _("tenant")), columns.stated("role", _("role")), columns.at("created_at", _("since")))
-    list_display_links = None
-    list_filter = (TenantFilter, "role")
-    search_fields = ("user__username", "user__email", "tenant__account")
-    list_select_related = ("user", "tenant")
-    fields = (person, columns.linked("tenant", _("tenant")), "role", "created_at")

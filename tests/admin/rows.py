@@ -15,6 +15,7 @@ from placement.models import (
     Alert,
     Binding,
     Device,
+    DeviceLogin,
     Grant,
     Heat,
     LoadSample,
@@ -47,16 +48,22 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         groups.make(tenant, f"tills-{n}", now=now, actor="system:tests")
         trust.make(tenant, f"ci-{n}", issuer="https://issuer.example", audience="acs", subject="repo:*:main", now=now, actor="system:tests")
         enrolments.put(tenant, f"till-{n}", state="disabled", reason="stolen", now=now, actor="system:tests")
-        Membership.objects.create(tenant=tenant, user=User.objects.create(username=f"person-{n}"), role="owner")
+        person = User.objects.create(username=f"person-{n}")
+        Membership.objects.create(tenant=tenant, user=person, role="owner")
         Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=n + 1, expected_load=5, reason="the emptiest")
         slot = Slot.objects.create(tenant=tenant, registration_id=f"till-{n}", taken_at=now)
         grant = Grant.objects.create(
             tenant=tenant, cluster=cluster, slot=slot, enrolment_key=customer.key, state="redeemed", request_digest=b"x" * 32, hostname=f"till-{n}",
             keyring_id="t1", key_prefix=f"prefix{n}", key_id=n + 1, created_at=now, expires_at=now + timedelta(hours=1), redeemed_at=now,
         )  # fmt: skip
-        Device.objects.create(
+        device = Device.objects.create(
             tenant=tenant, cluster=cluster, node_id=n + 1, slot=slot, grant=grant, machine_key=f"mkey:{n}", node_key=f"nodekey:{n}",
             ipv4=f"100.64.0.{n + 1}", hostname=f"till-{n}", name=f"till-{n}", online=n % 2 == 0, joined_at=now, seen_at=now,
+            brought_by=person,
+        )  # fmt: skip
+        DeviceLogin.objects.create(
+            auth_digest=str(n).encode(), tenant=tenant, cluster=cluster, user=person, slot=slot, device=device, state="registered", node_id=n + 1,
+            claimed_at=now, settled_at=now,
         )  # fmt: skip
         PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(

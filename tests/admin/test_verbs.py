@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from placement.models import Cluster, Device
 from tenants import credentials, enrolments, groups, lifecycle
-from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Plan, Tenant, TrustPolicy
+from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Membership, Plan, Tenant, TrustPolicy
 from tenants.tokens import digest_of
 from tests import factories
 from tests.admin.rows import fill
@@ -145,6 +145,23 @@ def test_a_scope_that_only_operators_have_is_refused_for_a_tenant(office):
     tenant = factories.tenant()
     answer = office.post("/admin/tenants/apitoken/add/", {"tenant": str(tenant.pk), "scopes": ["clusters"], "valid_days": 7})
     assert "scopes" in answer.context["form"].errors
+
+
+def test_a_new_member_gets_a_link_this_once_another_role_and_leaves(office):
+    tenant = factories.tenant("acme-inc")
+    said = {"tenant": tenant.pk, "email": "ann@people.example", "role": "owner"}
+    refused = office.post("/admin/tenants/membership/add/", said)
+    assert "obody has verified this address" in refused.content.decode()
+    made = office.post("/admin/tenants/membership/add/", {**said, "new": "on"})
+    assert "http://testserver/accounts/password/reset/key/" in made.content.decode()
+    held = Membership.objects.of(tenant).get()
+    assert "The last owner stays" in act(office, held, "remove").content.decode()
+    other = office.post("/admin/tenants/membership/add/", {**said, "email": "bob@people.example", "new": "on"})
+    assert other.status_code == 200
+    act(office, held, "role", role="member")
+    act(office, held, "remove")
+    assert Membership.objects.of(tenant).get().user.email == "bob@people.example"
+    assert (acts("member.add"), acts("member.remove")) == (["operator:olga"] * 2, ["operator:olga"])
 
 
 def test_a_clusters_states(office, fleet_cluster):
