@@ -32,6 +32,11 @@ class BootstrapRequest:
     address: str
 
     @property
+    def named(self) -> bool:
+        """Whether the device can be known again when it comes back."""
+        return self.registration_id is not None or self.idempotency_key is not None
+
+    @property
     def asked(self) -> Asked:
         return Asked(self.digest, self.idempotency_key, self.registration_id, self.hostname, self.os)
 

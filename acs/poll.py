@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from placement import clusters, devices, fleetdb, history, load, retiring, settling, slots
+from placement import clusters, devices, fleetdb, history, load, retiring, settling, slots, stock
 from placement.devices import Sighting, account_of
 from placement.errors import ClusterError
 from placement.headscale import metrics
@@ -143,6 +143,8 @@ def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetim
             return None  # late or delivered twice: a newer look has been recorded
         strangers = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
         strays = settling.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
+        if cluster.is_external:
+            stock.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
         slots.release_of_cluster(cluster.cluster_id, seen_from=seen.started_at, now=now)
         if seen.load is not None:
             load.take(cluster, seen.load, sessions=seen.online, at=seen.started_at)

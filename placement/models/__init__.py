@@ -7,6 +7,7 @@ from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
 from placement.models.outbox import OutboxEvent
 from placement.models.region import Nearness, Region
+from placement.models.stock import Minting, StockedKey
 from placement.models.topology import Topology
 from placement.models.watch import LoadSample, PollRun, Watch
 
@@ -21,12 +22,14 @@ __all__ = [
     "Grant",
     "Heat",
     "LoadSample",
+    "Minting",
     "MovePlan",
     "Nearness",
     "OutboxEvent",
     "PollRun",
     "Region",
     "Slot",
+    "StockedKey",
     "TenantHour",
     "Topology",
     "Waiting",
