@@ -106,7 +106,7 @@ def put_missing(cluster: Cluster, *, now: datetime) -> int:
     """Put the keys of a fleet elsewhere that no request could put, for those who are still entitled to them. Returns how many. Raises: ClusterError."""
     if cluster.fleet is None or cluster.fleet.is_own:
         return 0
-    promised = Grant.objects.across_tenants().filter(lineup.ENTITLED, cluster=cluster, state=Grant.State.RESERVED, key_id=None)
+    promised = Grant.objects.across_tenants().filter(lineup.entitled(now), cluster=cluster, state=Grant.State.RESERVED, key_id=None)
     missing = promised.filter(created_at__lt=now - UNDER_WAY, expires_at__gt=now, tenant__binding__cluster=F("cluster"))
     put = 0
     for grant in missing.select_related("tenant__binding").order_by("created_at"):

@@ -2,7 +2,7 @@
 
 A lane is an advisory lock of this thread's database session: a process that dies gives its lanes back with its connection. The session is the
 caller's own, outside of transactions, so a lane must be left before the connection returns to its pool; the `with` sees to that. A session that holds a lane
-would be given it again: a thread takes one at a time.
+would be given it again: a thread takes one at a time. (A pooler between us and PostgreSQL has to keep sessions, not transactions.)
 """
 
 from __future__ import annotations

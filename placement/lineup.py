@@ -59,10 +59,10 @@ def retry_after(ahead: int, seconds: float) -> int:
     return min(LONGEST_WAIT, max(SHORTEST_WAIT, math.ceil(spread)))
 
 
-def first(cluster_id: str, *, but: Collection[UUID] = ()) -> Grant | None:
+def first(cluster_id: str, *, now: datetime, but: Collection[UUID] = ()) -> Grant | None:
     """Whose turn it is, of those who are entitled to a key; `but` names tenants to pass over."""
-    entitled = _queue(cluster_id).filter(ENTITLED, tenant__binding__cluster=F("cluster")).exclude(tenant__in=list(but))
-    return entitled.select_related("tenant__binding", "enrolment_key", "slot").order_by("created_at", "id").first()
+    waiting = _queue(cluster_id).filter(entitled(now), tenant__binding__cluster=F("cluster")).exclude(tenant__in=list(but))
+    return waiting.select_related("tenant__binding", "enrolment_key", "slot").order_by("created_at", "id").first()
 
 
 def lifetime(grant: Grant) -> timedelta:
@@ -93,7 +93,7 @@ def forget(cluster: Cluster, *, now: datetime) -> int:
     """Release the places of those who ask no more, and of those who are no longer entitled to a key here. Returns how many."""
     since = Minting.objects.filter(pk=cluster.pk).values_list("serving_since", flat=True).first()
     silent = Q(asked_at__lt=now - HELD) if since is not None and since < now - HELD else Q(pk__in=[])
-    gone = _queue(cluster.pk).filter(silent | ~ENTITLED | ~Q(tenant__binding__cluster=cluster.pk))
+    gone = _queue(cluster.pk).filter(silent | ~entitled(now) | ~Q(tenant__binding__cluster=cluster.pk))
     released = 0
     for grant_id, tenant_id in list(gone.values_list("pk", "tenant_id")):
         if settling.release(grant_id, now=now, of=Grant.State.QUEUED):
@@ -102,8 +102,11 @@ def forget(cluster: Cluster, *, now: datetime) -> int:
     return released
 
 
-ENTITLED = Q(tenant__state=Tenant.State.ACTIVE, enrolment_key__revoked_at=None)
+def entitled(now: datetime) -> Q:
+    """Grants whose tenant is active and whose credential is still valid."""
+    lasts = Q(enrolment_key__expires_at=None) | Q(enrolment_key__expires_at__gt=now)
+    return lasts & Q(tenant__state=Tenant.State.ACTIVE, enrolment_key__revoked_at=None)
 
 
 def _queue(cluster_id: str) -> QuerySet[Grant]:
-    return Grant.objects.across_tenants().filter(cluster_id=cluster_id, key_prefix="", state=Grant.State.QUEUED)
+    return Grant.objects.across_tenants().filter(cluster_id=cluster_id, state=Grant.State.QUEUED)

@@ -41,7 +41,7 @@ def lines(*, now: datetime) -> list[Line]:
     cluster_ids = list(Cluster.objects.filter(fleet=None).order_by("cluster_id").values_list("cluster_id", flat=True))
     if not cluster_ids:
         return []
-    queue = Grant.objects.across_tenants().filter(cluster__in=cluster_ids, key_prefix="", state=Grant.State.QUEUED).order_by()
+    queue = Grant.objects.across_tenants().filter(cluster__in=cluster_ids, state=Grant.State.QUEUED).order_by()
     queued = {row[0]: row[1:] for row in queue.values_list("cluster_id").annotate(Count("pk"), Min("created_at"))}
     usable = StockedKey.objects.across_tenants().filter(state=StockedKey.State.READY, expires_at__gt=now + stock.LEFT).order_by()
     ready = {row[0]: row[1:] for row in usable.values_list("cluster_id").annotate(Count("pk"), Min("expires_at"))}

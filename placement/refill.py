@@ -69,7 +69,7 @@ def _run(cluster: Cluster, deadline: float) -> bool:
     _begin(cluster.pk, timezone.now())
     refused: set[UUID] = set()
     while len(refused) < REFUSALS and may_mint(cluster.pk):
-        grant = lineup.first(cluster.pk, but=refused)
+        grant = lineup.first(cluster.pk, now=timezone.now(), but=refused)
         demand = None if grant else short(cluster.pk, now=timezone.now(), but=refused)
         if grant is None and demand is None:
             return False
@@ -144,7 +144,7 @@ def short(cluster_id: str, *, now: datetime, but: set[UUID] | None = None) -> De
 def demands(*cluster_ids: str, now: datetime) -> list[Demand]:
     """What each tenant should have ahead: what its devices took in the last hour, or two hours' share of the last day; never more than its
     quota has room for. Credentials whose keys live shorter than the stock's do not count: it would not suit them."""
-    recent = Grant.objects.across_tenants().filter(lineup.ENTITLED, cluster__in=cluster_ids, key_prefix="", created_at__gt=now - DAY)
+    recent = Grant.objects.across_tenants().filter(lineup.entitled(now), cluster__in=cluster_ids, key_prefix="", created_at__gt=now - DAY)
     here = recent.filter(tenant__binding__cluster=F("cluster"), enrolment_key__key_lifetime__gte=stock.LIFE)
     of = ("cluster_id", "tenant_id", "ephemeral", "tenant__binding__headscale_user_id", "tenant__quota__limit", "tenant__quota__used")
     asked = here.exclude(state=Grant.State.RELEASED).order_by().values_list(*of)

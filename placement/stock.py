@@ -45,7 +45,7 @@ from (
       and expires_at between %(earliest)s and %(latest)s
       and (%(queued)s or not exists (
           select 1 from placement_grant g
-          where g.cluster_id = %(cluster_id)s and g.key_prefix = '' and g.tenant_id = %(tenant_id)s and g.ephemeral = %(ephemeral)s and g.state = 'queued'
+          where g.cluster_id = %(cluster_id)s and g.tenant_id = %(tenant_id)s and g.ephemeral = %(ephemeral)s and g.state = 'queued'
       ))
     order by expires_at limit 1 for update skip locked
 ) next where s.id = next.id returning s.id, s.key_id, s.expires_at, next.secret_sealed

@@ -147,6 +147,7 @@ class Grant(models.Model):
         indexes = [
             models.Index(fields=["cluster", "expires_at"], condition=Q(settled_at=None), name="grants_to_settle"),
             models.Index(fields=["cluster", "created_at"], condition=Q(key_prefix=""), name="grants_of_external_cluster"),
+            models.Index(fields=["cluster", "created_at"], condition=Q(state="queued"), name="grants_in_queue"),
         ]
 
     def __str__(self) -> str:

@@ -18,11 +18,13 @@ from placement.models import (
     Grant,
     Heat,
     LoadSample,
+    Minting,
     MovePlan,
     Nearness,
     PollRun,
     Region,
     Slot,
+    StockedKey,
     TenantHour,
     Waiting,
     Watch,
@@ -52,6 +54,11 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         Device.objects.create(
             tenant=tenant, cluster=cluster, node_id=n + 1, slot=slot, grant=grant, machine_key=f"mkey:{n}", node_key=f"nodekey:{n}",
             ipv4=f"100.64.0.{n + 1}", hostname=f"till-{n}", name=f"till-{n}", online=n % 2 == 0, joined_at=now, seen_at=now,
+        )  # fmt: skip
+        Minting.objects.get_or_create(cluster=cluster, defaults={"seconds": 0.12, "minted": 3})
+        StockedKey.objects.across_tenants().create(
+            tenant=tenant, cluster=cluster, state="ready", key_id=1000 + n, secret_sealed="t1.sealed-away", created_at=now,
+            ready_at=now, expires_at=now + timedelta(hours=1, microseconds=n),
         )  # fmt: skip
         PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(

@@ -147,7 +147,7 @@ def test_a_burst_beyond_the_stock_ends_with_one_key_for_each_device_in_the_order
 
 
 def test_kills_in_the_middle_of_a_storm_lose_no_place_and_leak_no_key(tmp_path, django_db_setup):
-    with slow_fake(tmp_path) as (home, minter), run_web(tmp_path, **WEB) as service:
+    with slow_fake(tmp_path) as (home, minter), run_web(tmp_path, workers=8, threads=4) as service:
         customer = resident(home, most=30)
         put_by(home, customer, 5)
         minter.seconds = 0.1

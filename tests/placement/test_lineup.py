@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from acs.sweep import sweep
 from placement import lineup, refill
 from placement.models import Cluster, Grant, Minting, Slot
 from tenants import credentials, lifecycle
+from tenants.models import EnrolmentKey
 from tests import factories
 from tests.doors import bootstrap
 from tests.fakes.minter import external_of, full_lanes
@@ -160,9 +162,30 @@ def test_the_places_of_the_no_longer_entitled_are_released_and_never_served(home
     suspended, revoked = resident(home), resident(home)
     for customer in (suspended, revoked):
         ask(customer, "till-1")
+    late = resident(home)
+    ask(late, "till-1")
+    EnrolmentKey.objects.of(late.tenant).update(expires_at=timezone.now())
     lifecycle.suspend(suspended.tenant, reason="unpaid", now=timezone.now(), actor="system:tests")
     credentials.revoke(revoked.key, now=timezone.now(), actor="system:tests")
     assert refill.refill(home, seconds=2) is False
     assert minter.keys == {}
     sweep(home, now=timezone.now())
-    assert [customer.quota().used for customer in (suspended, revoked)] == [0, 0]
+    assert [customer.quota().used for customer in (suspended, revoked, late)] == [0, 0, 0]
+
+
+def test_metrics_tell_stock_queue_and_pace_of_each_external_cluster(home, minter):
+    customer = resident(home)
+    put_by(home, customer, 2)
+    first = ask(customer, "till-1")
+    assert first.status_code == 200
+    fleeting = factories.enrolment_key(customer.tenant, ephemeral=True)[1]
+    assert bootstrap(fleeting, {"registration_id": "till-2"}).status_code == 503
+    text = Client().get("/metrics").content.decode()
+    for line in (
+        f'acs_stock_keys{{cluster_id="{home}"}} 1.0',
+        f'acs_stock_wanted{{cluster_id="{home}"}} 2.0',
+        f'acs_queue_devices{{cluster_id="{home}"}} 1.0',
+    ):
+        assert line in text
+    assert f'acs_mint_seconds{{cluster_id="{home}"}}' in text
+    assert f'acs_bootstraps_total{{cluster_id="{home}",code="cluster-busy"}}' in text
