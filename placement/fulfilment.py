@@ -13,6 +13,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db.models import F
+from django.utils import timezone
 
 from placement import external, grants, lanes, lineup, minting, settling, slots, stock
 from placement.errors import ClusterBusy, ClusterRefused, ClusterSilent, ClusterUnreachable
@@ -91,7 +92,7 @@ def ask_again(who: Standing, grant_id: UUID, *, now: datetime) -> tuple[str, dat
     ahead = lineup.place(who.cluster_id, grant_id, now=now)
     if ahead < settings.STOCK_LANES:
         with lanes.lane(who.cluster_id, lanes.REQUESTS, settings.STOCK_LANES) as free:
-            expires_at = lineup.leave(grant_id, who.key_lifetime, now=now) if free else None
+            expires_at = lineup.leave(grant_id, who.key_lifetime, now=timezone.now()) if free else None
             if expires_at is not None:
                 wanted = Wanted(grant_id, who.tenant_id, who.headscale_user_id, who.ephemeral, expires_at, queued=True)
                 return fulfil(Cluster.objects.get(pk=who.cluster_id), wanted, now=now), expires_at

@@ -69,16 +69,16 @@ def _run(cluster: Cluster, deadline: float) -> bool:
     _begin(cluster.pk, timezone.now())
     refused: set[UUID] = set()
     while len(refused) < REFUSALS and may_mint(cluster.pk):
-        grant = lineup.first(cluster.pk, now=timezone.now(), but=refused)
-        demand = None if grant else short(cluster.pk, now=timezone.now(), but=refused)
+        grant, demand = _next(cluster.pk, refused)
         if grant is None and demand is None:
             return False
+        if grant is not None and _from_stock(grant):
+            continue
+        begun = _turn(cluster.pk, deadline)
+        if begun is None:
+            return True
+        grant, demand = _next(cluster.pk, refused)  # somebody may have come, or have been served, while we waited for the turn
         try:
-            if grant is not None and _from_stock(grant):
-                continue
-            begun = _turn(cluster.pk, deadline)
-            if begun is None:
-                return True
             try:
                 _mint(cluster, grant, demand)
             finally:
@@ -96,6 +96,13 @@ def _begin(cluster_id: str, now: datetime) -> None:
     Minting.objects.get_or_create(pk=cluster_id, defaults={"seconds": minting.AT_FIRST})
     unbroken = Case(When(ran_at__gt=now - PAUSE, then=F("serving_since")), default=now)
     Minting.objects.filter(pk=cluster_id).update(serving_since=unbroken, ran_at=now)
+
+
+def _next(cluster_id: str, refused: set[UUID]) -> tuple[Grant | None, Demand | None]:
+    """Whose key is next: the first of the queue, or else the tenant whose stock is lowest."""
+    now = timezone.now()
+    grant = lineup.first(cluster_id, now=now, but=refused)
+    return grant, None if grant else short(cluster_id, now=now, but=refused)
 
 
 def _turn(cluster_id: str, deadline: float) -> datetime | None:
