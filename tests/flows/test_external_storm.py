@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -185,9 +185,13 @@ def test_kills_in_the_middle_of_a_storm_lose_no_place_and_leak_no_key(tmp_path, 
             def murder() -> None:
                 for _ in range(4):
                     time.sleep(1.0)
-                    os.kill(random.choice(service.workers()), signal.SIGKILL)
-                children = Path(f"/proc/{celery}/task/{celery}/children").read_text().split()
-                os.kill(int(random.choice(children)), signal.SIGKILL)
+                    alive = wait_for(service.workers, "a worker is there to be killed")  # gunicorn has not always replaced the last one yet
+                    with suppress(ProcessLookupError):
+                        os.kill(random.choice(alive), signal.SIGKILL)
+                listed = Path(f"/proc/{celery}/task/{celery}/children")
+                children = wait_for(lambda: listed.read_text().split(), "Celery has its processes", log=tmp_path / "worker.log")
+                with suppress(ProcessLookupError):
+                    os.kill(int(random.choice(children)), signal.SIGKILL)
 
             def act(number: int) -> Device | None:
                 # a request that died after its promise is settled two minutes later: those devices are counted below
