@@ -2,7 +2,8 @@
 
 On a fleet in our own database everything inside `one_transaction` is one commit: a crash before it leaves nothing, a crash after it leaves
 a grant whose key the same request will be told again. No server is called. Elsewhere the promise is committed first and the
-server asked after it; what it did not answer, the sweeper settles.
+server asked after it; what it did not answer, the sweeper settles. On an external cluster a key from the tenant's stock needs no server either, and
+what the server has no time for keeps its place in the queue.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from acs import directions, entitlement, tasks, throttle, wiring
 from acs.callers import Proof
 from acs.door import Admission, BootstrapRequest
 from acs.throttle import Hit
-from placement import bindings, external, grants, nearness, settling, slots, standing
+from placement import bindings, external, fulfilment, grants, nearness, standing, stock
 from placement.engine.regions import Wish
-from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable
+from placement.errors import ClusterBusy, ClusterSilent, ClusterUnreachable, NoClusterAvailable
 from placement.grants import Promised, SlotVanished
 from placement.headscale import keys
 from placement.models import Cluster, Grant
@@ -77,6 +78,9 @@ def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admis
     throttle.spend(request.trail.spent, *([] if proof.kind == "token" else [Hit("address", request.address)]), *limits)
     try:
         return _admit(digest, request, now)
+    except ClusterBusy as busy:
+        wiring.refill_soon(busy.cluster_id)
+        raise
     except AlreadyEnrolled as there:
         return Admission(there.who.cluster_id, headscale_url(there.who.account, there.who.client_url), enrolled=True)
     except ApprovalPending as unaccepted:
@@ -157,7 +161,8 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
         if digest != request.digest:
             raise IdempotencyMismatch(_("the same Idempotency-Key came with another body"))
         return standing.promise_of(grant_id)
-    if (live := who.live) and live.enrolment_key_id == who.enrolment_key_id and live.expires_at - now > SHORTEST_USEFUL:
+    useful = who.live is not None and (who.live.state == Grant.State.QUEUED or who.live.expires_at - now > SHORTEST_USEFUL)
+    if (live := who.live) and useful and live.enrolment_key_id == who.enrolment_key_id:
         if request.idempotency_key:
             grants.remember_echo(who.enrolment_key_id, request.idempotency_key, live.grant_id, request.digest, now=now)
         return live
@@ -165,7 +170,7 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
 
 
 def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promised:
-    """Raises: AlreadyEnrolled, RegistrationRefused, ClusterSilent, and what grants.promise raises."""
+    """Raises: AlreadyEnrolled, RegistrationRefused, ClusterSilent, ClusterBusy, and what grants.promise raises."""
     if who.has_device and who.re_enrolment == EnrolmentKey.ReEnrolment.KEEP:
         raise AlreadyEnrolled(who)
     if who.re_enrolment == EnrolmentKey.ReEnrolment.NEVER and request.registration_id and _was_enrolled(who, request.registration_id):
@@ -174,7 +179,8 @@ def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promise
         if who.live.state == "unknown":
             raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
         grants.retire(who.live.grant_id, who.live.cluster_id, who.live.key_id, own_fleet=who.fleet_is_own, now=now)
-    return grants.promise(who, request.asked, now=now)
+    promised = grants.promise(who, request.asked, now=now)
+    return promised if who.fleet_name else stock.hand_over(who, promised, named=request.named, now=now)
 
 
 def _was_enrolled(who: Standing, registration_id: str) -> bool:
@@ -184,22 +190,27 @@ def _was_enrolled(who: Standing, registration_id: str) -> bool:
 
 
 def _welcome(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> Admission:
-    auth_key = _auth_key(who, promised, now)
-    return Admission(who.cluster_id, headscale_url(who.account, who.client_url), auth_key, promised.expires_at, request.hostname)
+    auth_key, expires_at = _auth_key(who, promised, request, now)
+    return Admission(who.cluster_id, headscale_url(who.account, who.client_url), auth_key, expires_at, request.hostname)
 
 
-def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str:
-    """The key's text: derived on a fleet, opened or freshly made on an external cluster."""
+def _auth_key(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> tuple[str, datetime]:
+    """The key's text and its end: derived on a fleet; from the stock, freshly made or told again on an external cluster."""
     if who.fleet_name:
         made = promised.key if isinstance(promised, Promised) else None
         key = made or keys.derive(settings.KEYRING, promised.keyring_id, promised.grant_id)
         if promised.key_id is None:
             _put_elsewhere(who, promised, key, now)
-        return key.text
+        return key.text, promised.expires_at
     if isinstance(promised, Promised):
-        return _mint(who, promised, now)
+        if promised.queued:
+            return fulfilment.ask_again(who, promised.grant_id, now=now)
+        made_now = promised.text or fulfilment.at_once(who, promised.grant_id, promised.expires_at, named=request.named, now=now)
+        return made_now, promised.expires_at
     if promised.answer_sealed:
-        return settings.KEYRING.open(promised.answer_sealed, context=f"placement_grant:{promised.grant_id}:answer")
+        return settings.KEYRING.open(promised.answer_sealed, context=grants.answer_context(promised.grant_id)), promised.expires_at
+    if promised.state == Grant.State.QUEUED:
+        return fulfilment.ask_again(who, promised.grant_id, now=now)
     if promised.state in ("reserved", "unknown"):
         raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
     raise IdempotencyMismatch(_("the key of this request has expired: ask with a new Idempotency-Key"))
@@ -211,21 +222,3 @@ def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKe
         cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now
     )
     grants.mark_issued(promised.grant_id, key_id=key_id, now=now)
-
-
-def _mint(who: Standing, promised: Promised, now: datetime) -> str:
-    """Ask the external server for the promised key. A refusal or a request never sent releases the slot; silence leaves it to the sweeper."""
-    cluster = Cluster.objects.get(pk=who.cluster_id)
-    try:
-        made = external.mint(cluster, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral)
-    except (ClusterRefused, ClusterUnreachable):
-        settling.release(promised.grant_id, now=now)
-        slots.release_empty(who.tenant_id, seen_from=now, now=now)
-        raise
-    except ClusterSilent:
-        grants.mark_unknown(promised.grant_id)
-        raise
-    secret = made.secret or ""
-    sealed = settings.KEYRING.seal(secret, context=f"placement_grant:{promised.grant_id}:answer")
-    grants.mark_issued(promised.grant_id, key_id=made.id, now=now, answer_sealed=sealed)
-    return secret

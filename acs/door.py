@@ -44,6 +44,11 @@ class BootstrapRequest:
     trail: Trail = field(default_factory=Trail, compare=False, repr=False)
 
     @property
+    def named(self) -> bool:
+        """Whether the device can be known again when it comes back."""
+        return self.registration_id is not None or self.idempotency_key is not None
+
+    @property
     def asked(self) -> Asked:
         return Asked(self.digest, self.idempotency_key, self.registration_id, self.hostname, self.os)
 

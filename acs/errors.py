@@ -57,6 +57,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
     placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
+    placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),
     placement.ClusterSilent: Problem("cluster-busy", 503, _("The cluster did not answer in time."), 30),
     rest.NotAuthenticated: Problem("bad-credential", 401, _("A credential is needed.")),
     rest.AuthenticationFailed: Problem("bad-credential", 401, _("The credential is not valid.")),
@@ -142,4 +143,6 @@ def _fields(error: BaseException) -> dict[str, Any] | None:
 def _retry_after(error: BaseException, problem: Problem) -> int | None:
     if isinstance(error, tenants.TooManyRequests):
         return max(1, math.ceil(error.retry_after.total_seconds()))
+    if isinstance(error, placement.ClusterBusy):
+        return error.retry_after
     return problem.retry_after

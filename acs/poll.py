@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from placement import clusters, devices, fleetdb, history, load, logins, retiring, settling, slots
+from placement import clusters, devices, fleetdb, history, load, logins, retiring, settling, slots, stock
 from placement.devices import Sighting
 from placement.errors import ClusterError
 from placement.headscale import metrics
@@ -123,6 +123,8 @@ def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetim
         strangers = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
         logins.settle(cluster.cluster_id, seen_from=seen.started_at, now=now)
         strays = settling.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
+        if cluster.is_external:
+            stock.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
         slots.release_of_cluster(cluster.cluster_id, seen_from=seen.started_at, now=now)
         if seen.load is not None:
             load.take(cluster, seen.load, sessions=seen.online, at=seen.started_at)

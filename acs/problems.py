@@ -73,8 +73,11 @@ PAGES: dict[str, Page] = {
         _("The tenant's cluster refused what it was asked."), _("Come back later. If it stays so, tell the operator of this service.")
     ),
     "cluster-busy": Page(
-        _("The tenant's cluster could not be reached, or did not answer in time."),
-        _("Come back after the seconds that Retry-After names, with the same Idempotency-Key: nothing is done twice."),
+        _("The tenant's cluster could not be reached, did not answer in time, or has more devices before this one than it can serve now."),
+        _(
+            "Come back after the seconds that Retry-After names, with the same Idempotency-Key or registration_id: nothing is done twice, and a device"
+            " that names itself by one of them keeps its place in the queue."
+        ),
     ),
     "service-unavailable": Page(
         _("The service itself cannot work right now, for instance because its database is restarting."),

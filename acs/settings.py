@@ -121,6 +121,11 @@ LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of 
 REFUSAL_DAYS = env.int("ACS_REFUSAL_DAYS", default=30)
 LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
+STOCK_SHARE = env.float("ACS_STOCK_SHARE", default=0.5)  # of one core of an external cluster, for keys minted ahead and for its queue
+STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
+STOCK_LANES = env.int("ACS_STOCK_LANES", default=2)  # keys that requests themselves mint on one external cluster at a time
+if not 0 < STOCK_SHARE <= 1 or STOCK_MOST < 0 or STOCK_LANES < 1:
+    raise ImproperlyConfigured("ACS_STOCK_SHARE must be above 0 and at most 1, ACS_STOCK_MOST 0 or more, ACS_STOCK_LANES 1 or more")
 DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations
 
 # ---- Django ----------------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import metrics, queue, sweep
+from acs import metrics, queue, sweep, wiring
 from acs import poll as polling
-from placement import history, load, reassess, retention
+from placement import history, load, reassess, refill, retention
 from placement.diagnosis import notes
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
@@ -87,6 +87,20 @@ def sweep_cluster(cluster_id: str) -> None:
 def sweep_all() -> None:
     for cluster_id in _serving():
         sweep_cluster.apply_async((cluster_id,), expires=60)
+
+
+@shared_task
+def refill_all() -> None:
+    """Ask for a refill of every external cluster."""
+    for cluster_id in Cluster.objects.filter(fleet=None).exclude(state=Cluster.State.OFFLINE).values_list("cluster_id", flat=True):
+        refill_cluster.apply_async((cluster_id,), expires=10)
+
+
+@shared_task
+def refill_cluster(cluster_id: str) -> None:
+    """Keys for the queue of an external cluster, then for its tenants' stock. What is left to do goes to the next task."""
+    if refill.refill(cluster_id):
+        wiring.enqueue(refill_cluster, cluster_id)
 
 
 @shared_task

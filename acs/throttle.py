@@ -104,7 +104,7 @@ def _together(hits: Sequence[Hit]) -> list[Result]:
         answers = _asked(limiter.storage, hits)
     except NoScriptError:  # a server that was restarted: the library teaches it anew
         return [_alone(limiter, hit) for hit in hits]
-    results = []
+    results: list[Result] = []
     for hit in hits:
         item, allowed = hit.item, bool(next(answers))
         window = next(answers) if hit.shown else None

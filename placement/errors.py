@@ -44,6 +44,14 @@ class ClusterRefused(ClusterError):
         self.status = status
 
 
+class ClusterBusy(ClusterError):
+    """More devices ask than the server can mint keys for: come back in `retry_after` seconds. Who has a name keeps its place meanwhile."""
+
+    def __init__(self, cluster_id: str, *, retry_after: int) -> None:
+        super().__init__(cluster_id, f"the next key is {retry_after} s away")
+        self.retry_after = retry_after
+
+
 class ClusterUnreachable(ClusterError):
     """The request was never sent: repeating it is safe."""
 

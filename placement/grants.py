@@ -6,15 +6,15 @@ complete poll that started later still shows it unused (expired); what was promi
 
 from __future__ import annotations
 
-import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 
+from placement import settling
 from placement.headscale import keys
 from placement.models import Echo, Grant
 from placement.standing import Standing
@@ -41,6 +41,8 @@ class Promised:
     expires_at: datetime
     key_id: int | None
     key: keys.AuthKey | None
+    text: str = field(default="", repr=False)  # from the stock of an external cluster
+    queued: bool = False
 
 
 TAKE_NEW_SLOT = """
@@ -66,9 +68,9 @@ with key_use as (
     where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and (max_devices is null or devices + {new} <= max_devices) returning 1
 ), {slot}, {key}, granted as (
     insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
-        keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
+        ephemeral, keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
     select %(grant_id)s, %(tenant_id)s, %(cluster_id)s, slot.id, %(enrolment_key_id)s, case when key.id is null then 'reserved' else 'issued' end,
-        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s, %(expires_at)s,
+        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(ephemeral)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s, %(expires_at)s,
         case when key.id is null then null else %(now)s end
     from slot, key returning key_id
 )
@@ -94,7 +96,7 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
     grant_id, keyring_id = uuid.uuid4(), settings.KEYRING.current
     expires_at = now + standing.key_lifetime
     if not standing.fleet_is_own:  # after a silence the key is found again by its expiration: no two may share one
-        expires_at -= timedelta(microseconds=secrets.randbelow(1_000_000))
+        expires_at = settling.unique_expiration(expires_at)
     key = keys.derive(settings.KEYRING, keyring_id, grant_id) if standing.fleet_name else None
     statement = STATEMENTS[standing.slot_id is None, standing.fleet_is_own]
     with connection.cursor() as cursor:
@@ -138,6 +140,11 @@ def retire(grant_id: UUID, cluster_id: str, key_id: int | None, *, own_fleet: bo
         with connection.cursor() as cursor:
             cursor.execute("select headscale.retire_key(%s, %s)", [cluster_id, key_id])
     Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, expires_at=now)
+
+
+def answer_context(grant_id: UUID) -> str:
+    """What an external key's sealed text is bound to."""
+    return f"placement_grant:{grant_id}:answer"
 
 
 def mark_issued(grant_id: UUID, *, key_id: int, now: datetime, answer_sealed: str = "") -> bool:

@@ -114,7 +114,7 @@ left join placement_fleet f on f.name = c.fleet_id
 left join tenants_enrolment e on e.tenant_id = t.id and e.registration_id = %(registration_id)s
 left join placement_grant repeated on repeated.enrolment_key_id = k.id and repeated.idempotency_key = %(idempotency_key)s
 left join placement_slot s on s.tenant_id = t.id and s.registration_id = %(registration_id)s and s.released_at is null
-left join placement_grant live on live.slot_id = s.id and live.state in ('reserved', 'issued', 'unknown')
+left join placement_grant live on live.slot_id = s.id and live.state in ('queued', 'reserved', 'issued', 'unknown')
 where k.digest = %(digest)s and k.revoked_at is null and (k.expires_at is null or k.expires_at > %(now)s)
   and (%(account)s = '' or t.account = %(account)s)
 for share of t, b

@@ -9,6 +9,7 @@ from placement.models.living import Binding, Device, Echo, Grant, Slot
 from placement.models.login import DeviceLogin
 from placement.models.outbox import OutboxEvent
 from placement.models.region import Nearness, Region
+from placement.models.stock import Minting, StockedKey
 from placement.models.topology import Topology
 from placement.models.watch import LoadSample, PollRun, Watch
 
@@ -24,6 +25,7 @@ __all__ = [
     "Grant",
     "Heat",
     "LoadSample",
+    "Minting",
     "MovePlan",
     "Nearness",
     "NetReport",
@@ -32,6 +34,7 @@ __all__ = [
     "Refusal",
     "Region",
     "Slot",
+    "StockedKey",
     "TenantHour",
     "Topology",
     "Waiting",

@@ -19,6 +19,7 @@ from placement.models import (
     Grant,
     Heat,
     LoadSample,
+    Minting,
     MovePlan,
     Nearness,
     NetReport,
@@ -26,6 +27,7 @@ from placement.models import (
     Refusal,
     Region,
     Slot,
+    StockedKey,
     TenantHour,
     Waiting,
     Watch,
@@ -64,6 +66,11 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         DeviceLogin.objects.create(
             auth_digest=str(n).encode(), tenant=tenant, cluster=cluster, user=person, slot=slot, device=device, state="registered", node_id=n + 1,
             claimed_at=now, settled_at=now,
+        )  # fmt: skip
+        Minting.objects.get_or_create(cluster=cluster, defaults={"seconds": 0.12, "minted": 3})
+        StockedKey.objects.across_tenants().create(
+            tenant=tenant, cluster=cluster, state="ready", key_id=1000 + n, secret_sealed="t1.sealed-away", created_at=now,
+            ready_at=now, expires_at=now + timedelta(hours=1, microseconds=n),
         )  # fmt: skip
         PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(
