@@ -14,6 +14,7 @@ from acs import callers, errors
 from acs.door import BootstrapRequest
 from placement.diagnosis import notes
 from placement.diagnosis.notes import Refused
+from placement.errors import ClusterBusy
 from tenants import groups
 from tenants.errors import BadCredential
 from tenants.models import EnrolmentKey
@@ -35,7 +36,8 @@ def noted(request: BootstrapRequest, *, now: datetime) -> Iterator[None]:
         yield
     except Exception as error:
         problem = errors.problem_of(error)
-        if problem is not None and problem.code not in UNNOTED and request.proof is not None:
+        queued = isinstance(error, ClusterBusy) and request.registration_id is not None  # its grant tells as much
+        if problem is not None and problem.code not in UNNOTED and request.proof is not None and not queued:
             _note(error, problem.code, request, now)
         raise
 

@@ -82,8 +82,13 @@ def cluster_down(case: Case) -> Cause | None:
     return None
 
 
+def queued(case: Case) -> Cause | None:
+    return Cause("queued", certain=True) if case.at.code == "queued" else None
+
+
 def server_silent(case: Case) -> Cause | None:
-    return Cause("server-silent", certain=True) if case.at.stage == SHOWN and case.at.stalled else None
+    silent = case.at.stage == SHOWN and case.at.stalled and case.at.code != "queued"
+    return Cause("server-silent", certain=True) if silent else None
 
 
 def key_expired(case: Case) -> Cause | None:
@@ -139,6 +144,7 @@ STALL: tuple[Rule, ...] = (
     suspended,
     disabled,
     cluster_down,
+    queued,
     server_silent,
     login_expired,
     clock,

@@ -94,7 +94,8 @@ def _of_grant(grant: GrantFacts, now: datetime) -> Standing:
     if grant.state == "released":
         return Standing(SHOWN, grant.created_at, stalled=True)
     if grant.issued_at is None and grant.state not in ("redeemed", "expired"):
-        return Standing(SHOWN, grant.created_at, stalled=now - grant.created_at > PATIENCE)
+        waits = "queued" if grant.state == "queued" else ""
+        return Standing(SHOWN, grant.created_at, stalled=bool(waits) or now - grant.created_at > PATIENCE, code=waits)
     if grant.redeemed_at is None:
         shown = grant.issued_at or grant.created_at
         late = grant.state == "expired" or grant.expires_at <= now

@@ -50,6 +50,10 @@ CAUSES: Mapping[str, Words] = {
         _("The tenant's cluster does not answer, or is out of service."),
         _("Look at the cluster's page and its log. Devices come back by themselves when it does."),
     ),
+    "queued": Words(
+        _("The device has its place in the queue for a key: its cluster makes a few in a second only."),
+        _("It gets its key when it asks again, with the same registration id; many devices that arrive together wait minutes."),
+    ),
     "server-silent": Words(
         _("The cluster was asked for a key and has not given one yet."),
         _("It is settled by itself within minutes; the device may ask again."),

@@ -65,6 +65,7 @@ def test_a_grant_after_a_refusal_is_what_counts():
         ({"grants": (GRANT,), "enrolment": "disabled", "net": NET}, "redeemed", ["registration-refused"]),
         ({"grants": (replace(GRANT, state="expired", expires_at=NOW - MINUTE),), "net": NET}, "redeemed", ["key-expired"]),
         ({"grants": (replace(GRANT, state="unknown", issued_at=None),)}, "shown", ["server-silent"]),
+        ({"grants": (replace(GRANT, state="queued", issued_at=None),)}, "shown", ["queued"]),
         ({"grants": (replace(GRANT, state="released", issued_at=None),)}, "shown", ["server-silent"]),
         ({"grants": (replace(REDEEMED, redeemed_at=NOW - 9 * MINUTE),)}, "online", []),
         ({"grants": (REDEEMED,), "devices": (replace(DEVICE, peers=0),)}, "peers", ["alone"]),
@@ -113,7 +114,7 @@ def test_the_timeline_is_in_order_and_ends_where_it_stands():
 moments = st.integers(-10_000, 0).map(lambda seconds: NOW + timedelta(seconds=seconds))
 maybe = st.none() | moments
 grants = st.builds(
-    GrantFacts, st.just("g"), st.sampled_from(["reserved", "issued", "unknown", "redeemed", "expired", "released"]), st.just("eu1"),
+    GrantFacts, st.just("g"), st.sampled_from(["reserved", "queued", "issued", "unknown", "redeemed", "expired", "released"]), st.just("eu1"),
     st.just("k"), moments, maybe, moments, maybe,
 )  # fmt: skip
 devices = st.builds(DeviceFacts, st.just("d"), moments, maybe, st.booleans(), maybe, maybe, maybe, st.booleans(), st.integers(0, 3))
