@@ -135,11 +135,15 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
 
 
 def retire(grant_id: UUID, cluster_id: str, key_id: int | None, *, own_fleet: bool, now: datetime) -> None:
-    """End a live grant whose slot is about to get another key: its unused key expires on the server at once (own fleet), and it no longer counts as live."""
+    """End a live grant whose slot is about to get another key: it no longer counts as live.
+
+    In our own fleet its unused key expires on the server at once. Elsewhere the sweeper tells the server, and until then the grant keeps the key's own end.
+    """
     if own_fleet and key_id is not None:
         with connection.cursor() as cursor:
             cursor.execute("select headscale.retire_key(%s, %s)", [cluster_id, key_id])
-    Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, expires_at=now)
+    over = {"expires_at": now} if own_fleet or key_id is None else {}
+    Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, **over)
 
 
 def answer_context(grant_id: UUID) -> str:

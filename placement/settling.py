@@ -112,15 +112,17 @@ def _never_made(grant: Grant, *, now: datetime) -> None:
     found.update(state=Grant.State.QUEUED, minting_at=None)
 
 
-def orphaned(cluster_id: str) -> QuerySet[Grant]:
-    """Live grants whose tenant or enrolment key is no longer entitled to them: their unused keys have to go."""
+def orphaned(cluster_id: str, *, now: datetime) -> QuerySet[Grant]:
+    """Grants whose unused keys have to go: their tenant or enrolment key is no longer entitled to them, or their slot has another key by now."""
     gone = ~Q(tenant__state="active") | Q(enrolment_key__revoked_at__isnull=False)
-    return _grants(cluster_id).filter(gone, state=Grant.State.ISSUED)
+    replaced = Q(state=Grant.State.EXPIRED, settled_at=None, expires_at__gt=now)
+    return _grants(cluster_id).filter(Q(gone, state=Grant.State.ISSUED) | replaced)
 
 
 def mark_retired(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> None:
     """These keys were expired on the server: the next complete poll settles their grants."""
-    _grants(cluster_id).filter(key_id__in=list(key_ids), state=Grant.State.ISSUED).update(state=Grant.State.EXPIRED, expires_at=now)
+    unused = _grants(cluster_id).filter(key_id__in=list(key_ids), state__in=[Grant.State.ISSUED, Grant.State.EXPIRED], settled_at=None)
+    unused.update(state=Grant.State.EXPIRED, expires_at=now)
 
 
 def _grants(cluster_id: str) -> QuerySet[Grant]:
