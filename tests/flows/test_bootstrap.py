@@ -283,3 +283,17 @@ def test_keyring_rotation_does_not_break_a_promised_key(fleet_cluster, settings)
     settings.KEYRING = Keyring({"t2": base64.b64decode(base64.b64encode(os.urandom(32))), **settings.KEYRING.keys})
     assert bootstrap(customer.secret, {"registration_id": "a"}).json()["auth_key"] == before["auth_key"]
     assert bootstrap(customer.secret, {"registration_id": "b"}).status_code == 200
+
+
+def test_an_old_client_that_knows_the_minimal_request_and_answer_is_still_served(fleet_cluster):
+    customer = factories.customer("acme-inc")
+    asked = {"account": "acme-inc", "plan": "whatever-it-was-told", "want_region": "eu"}
+    answer = bootstrap(customer.secret, asked)
+    assert answer.status_code == 200
+    known = ("cluster_id", "headscale_url", "derp_map", "auth_mode", "note")
+    assert all(isinstance(answer.json()[name], str) and answer.json()[name] for name in known)
+    plan = customer.tenant.plan_id
+    assert type(customer.tenant).objects.get(pk=customer.tenant.pk).plan_id == plan
+    nobody = bootstrap(None, asked)
+    assert set(nobody.json()) == set(known)
+    assert nobody.json()["auth_mode"] == "oidc"
