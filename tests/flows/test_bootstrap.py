@@ -283,3 +283,12 @@ def test_keyring_rotation_does_not_break_a_promised_key(fleet_cluster, settings)
     settings.KEYRING = Keyring({"t2": base64.b64decode(base64.b64encode(os.urandom(32))), **settings.KEYRING.keys})
     assert bootstrap(customer.secret, {"registration_id": "a"}).json()["auth_key"] == before["auth_key"]
     assert bootstrap(customer.secret, {"registration_id": "b"}).status_code == 200
+
+
+def test_a_used_up_credential_is_said_to_be_bad_though_it_has_all_its_devices_too(fleet_cluster):
+    customer = factories.customer(max_uses=1)
+    type(customer.key).objects.of(customer.tenant).update(max_devices=1)
+    assert bootstrap(customer.secret, {"registration_id": "a"}).status_code == 200
+    Grant.objects.of(customer.tenant).update(state="redeemed", redeemed_at=timezone.now(), settled_at=timezone.now())
+    answer = bootstrap(customer.secret, {"registration_id": "a"})  # it has its slot: how many devices there may be is not the matter
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad-credential")
