@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
-from tests.conftest import FleetCluster
+from placement.clusters import seal_key
+from tests.conftest import FleetCluster, url_as
 from tests.fakes.headscale_http import FakeHeadscale
 from tests.servers import JoinRefused
 
@@ -90,3 +93,14 @@ class FleetServer(FakeHeadscale):
     def stop(self) -> None:
         super().stop()
         self.rows.close()
+
+
+@contextmanager
+def serving(cluster: FleetCluster, *, capacity: int = 500) -> Iterator[FleetServer]:
+    """The cluster with such a server behind its admin API."""
+    with FleetServer(cluster).running() as server, psycopg.connect(url_as("acs_owner"), autocommit=True) as owner:
+        owner.execute(
+            "update placement_cluster set capacity = %s, admin_url = %s, admin_key_sealed = %s where cluster_id = %s",
+            [capacity, server.url, seal_key(cluster.cluster_id, server.key), cluster.cluster_id],
+        )
+        yield server

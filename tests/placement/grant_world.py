@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,7 +158,7 @@ class World:
     def of_credential(self, name: str) -> EnrolmentKey:
         return EnrolmentKey.objects.of(self.tenant).select_related("tenant").get(pk=self.keys[name].pk)
 
-    def expected(self, asked: Request) -> Expected:
+    def expected(self, asked: Request) -> Expected:  # noqa: PLR0911 - one line per answer
         """The right answer as the rows stand, told in this page's own words."""
         key = self.one("select * from tenants_enrolmentkey where id = %s", self.keys[asked.credential].pk)
         tenant = self.one("select state from tenants_tenant where id = %s", self.tenant.pk)
@@ -274,10 +274,8 @@ class World:
 
     def join(self, pick: int, machine: str) -> None:
         if self.handed:
-            try:
+            with suppress(JoinRefused):
                 self.server.join(self.handed[-1 - pick % len(self.handed)], machine)
-            except JoinRefused:
-                pass
 
     def leave(self, pick: int) -> None:
         if nodes := self.server.node_ids():
@@ -349,10 +347,8 @@ class World:
     @contextmanager
     def allowing(self) -> Iterator[None]:
         """What is done already is refused."""
-        try:
+        with suppress(TenantError):
             yield
-        except TenantError:
-            pass
 
     def pass_time(self, span: timedelta) -> None:
         for table, columns in AGEING.items():

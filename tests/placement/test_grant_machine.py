@@ -9,14 +9,13 @@ import os
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.conftest import FleetCluster, url_as
-from tests.fakes.fleet_server import FleetServer
+from tests.conftest import FleetCluster
+from tests.fakes.fleet_server import FleetServer, serving
 from tests.placement.grant_world import Request, World, killed_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -177,15 +176,9 @@ class GrantMachine(RuleBasedStateMachine):
 @pytest.fixture
 def served(fleet_cluster, transactional_db, settings):
     """The cluster, its server, and limits that no test of speed reaches."""
-    from placement.clusters import seal_key
-
     for name in ("ANONYMOUS", "ADDRESS", "CREDENTIAL", "ACCOUNT", "BAD_CREDENTIAL"):
         setattr(settings, f"{name}_LIMIT", "1000000/second")
-    with FleetServer(fleet_cluster).running() as server, psycopg.connect(url_as("acs_owner"), autocommit=True) as owner:
-        owner.execute(
-            "update placement_cluster set capacity = 1000000, admin_url = %s, admin_key_sealed = %s where cluster_id = %s",
-            [server.url, seal_key(fleet_cluster.cluster_id, server.key), fleet_cluster.cluster_id],
-        )
+    with serving(fleet_cluster, capacity=1_000_000) as server:
         GrantMachine.cluster, GrantMachine.server = fleet_cluster, server
         yield server
 
