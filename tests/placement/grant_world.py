@@ -48,6 +48,15 @@ CLEARED = (
     "tenants_quota", "placement_decision", "tenants_tenant", "placement_watch", "placement_pollrun", "headscale.nodes", "headscale.pre_auth_keys",
     "headscale.users", "headscale.event",
 )  # fmt: skip
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "two uses": {"max_uses": 2},
+    "one device": {"max_devices": 1},
+    "one device twice": {"max_uses": 2, "max_devices": 1},
+    "keeps": {"re_enrolment": "keep"},
+    "once": {"re_enrolment": "never"},
+    "approved": {"approval": True},
+}
 WHO = "system:tests"
 PATIENCE = timedelta(minutes=2)  # longer than any process is slow
 
@@ -115,21 +124,13 @@ class Expected(dict[str, Any]):
 class World:
     """One tenant on one cluster."""
 
-    def __init__(self, cluster: FleetCluster, server: FleetServer, *, limit: int, lifetime: timedelta) -> None:
+    def __init__(self, cluster: FleetCluster, server: FleetServer, *, limit: int, lifetime: timedelta, kinds: tuple[str, str]) -> None:
         self.cluster_id, self.server = cluster.cluster_id, server
         self.sql = psycopg.connect(url_as("postgres"), autocommit=True, row_factory=dict_row)
         self.sql.execute("set session_replication_role = replica")
         self.tenant = factories.tenant(max_devices=limit)
-        kinds = {
-            "plain": {},
-            "two uses": {"max_uses": 2},
-            "one device": {"max_devices": 1},
-            "one device twice": {"max_uses": 2, "max_devices": 1},
-            "keeps": {"re_enrolment": "keep"},
-            "once": {"re_enrolment": "never"},
-            "approved": {"approval": True},
-        }
-        made = {name: factories.enrolment_key(self.tenant, key_lifetime=lifetime, **fields) for name, fields in kinds.items()}
+        named = {"first": KINDS[kinds[0]], "second": KINDS[kinds[1]]}
+        made = {name: factories.enrolment_key(self.tenant, key_lifetime=lifetime, **fields) for name, fields in named.items()}
         self.keys = {name: key for name, (key, _) in made.items()}
         self.secrets = {name: secret for name, (_, secret) in made.items()}
         self.told: dict[tuple[str, str], Told] = {}
