@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,7 @@ class FleetServer(FakeHeadscale):
         self.rows = psycopg.connect(cluster.url, autocommit=True)
         self.online: set[int] = set()
         self.number = 10
+        self.meanwhile: Callable[[], object] | None = None  # happens after the list of nodes was made and before anybody reads it
         self.busy = threading.RLock()  # the server writes one thing after the other
 
     def join(self, auth_key: str, machine: str) -> int:
@@ -85,6 +86,9 @@ class FleetServer(FakeHeadscale):
             case "GET", ["node"]:
                 with self.busy:
                     found = [row for (row,) in self.rows.execute(NODES).fetchall()]
+                meanwhile, self.meanwhile = self.meanwhile, None
+                if meanwhile is not None:
+                    meanwhile()
                 return 200, {"nodes": [node | {"online": int(node["id"]) in self.online} for node in found]}
             case "DELETE", ["node", node_id]:
                 return (200, {}) if self.forget(int(node_id)) else (404, {"code": 5, "message": "node not found", "details": []})

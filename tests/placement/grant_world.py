@@ -177,7 +177,7 @@ class World:
         if asked.idempotency_key:
             name = (asked.credential, asked.idempotency_key)
             if name in self.in_doubt:
-                return Expected(any={(200, "")} | self._refusals(asked, key, own) | {(422, "idempotency-mismatch")})
+                return Expected(any={(200, ""), (200, "enrolled"), (422, "idempotency-mismatch")} | self._refusals(asked, key, own))
             if (told := self.told.get(name)) and told.age < timedelta(hours=24):
                 same = told.body == asked.body
                 return Expected(any={(200, "")}, key=told.auth_key) if same else Expected(any={(422, "idempotency-mismatch")})
@@ -301,6 +301,14 @@ class World:
     def look(self) -> None:
         """The first half of a poll; others do things before its second half."""
         self.looks.append(polling.look(self.cluster, started_at=timezone.now()))
+
+    def look_late(self, pick: int, machine: str) -> None:
+        """A machine joins after the nodes were listed and before the keys are read."""
+        self.server.meanwhile = lambda: self.join(pick, machine)
+        self.look()
+
+    def wait(self, seconds: int) -> None:
+        self.pass_time(timedelta(seconds=seconds))
 
     def record(self, pick: int) -> None:
         if self.looks:

@@ -38,6 +38,7 @@ decisions = st.one_of(
     ),
 )
 asking = st.tuples(st.just("ask"), requests)
+waiting = st.tuples(st.just("wait"), st.sampled_from([95, 400]))
 joining = st.tuples(st.just("join"), picks, machines)
 acts = st.one_of(
     *[asking, asking, joining, joining, decisions],
@@ -97,6 +98,21 @@ class GrantMachine(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         self.world.look()
+
+    @rule(pick=picks, machine=machines)
+    def look_late(self, pick: int, machine: str) -> None:
+        self.world.look_late(pick, machine)
+
+    @rule(some=st.lists(asking | joining | joining | waiting | st.just(("consume",)), min_size=1, max_size=4))
+    def poll_slowly(self, some: list[tuple[Any, ...]]) -> None:
+        """Things happen between the two halves of a poll."""
+        self.world.look()
+        for verb, *words in some:
+            if verb == "ask":
+                self.world.ask_and_judge(*words)
+            else:
+                getattr(self.world, verb)(*words)
+        self.world.record(-1)
 
     @precondition(lambda self: self.world.looks)
     @rule(pick=picks)
