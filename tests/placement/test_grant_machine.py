@@ -217,3 +217,28 @@ def test_the_laws_of_quota_and_grants_hold_whatever_happens(served):
             phases=(Phase.generate,),  # what happens at once is not the same twice: nothing to shrink
         ),
     )
+
+
+@pytest.fixture
+def world(served):
+    """A world at its beginning, where one device has asked."""
+    made = World(GrantMachine.cluster, served, limit=2, lifetime=timedelta(minutes=2), kinds=("plain", "plain"))
+    made.ask_and_judge(Request("first", "r1", None, ""))
+    yield made
+    made.close()
+
+
+def test_a_key_that_is_used_between_the_halves_of_a_poll_is_not_taken_for_expired(world):
+    world.look()
+    world.join(0, "m1")
+    world.wait(400)
+    world.record(0)
+    assert world.laws() == []
+    world.come_to_rest()
+
+
+def test_a_machine_that_joins_after_the_nodes_were_listed_keeps_its_slot(world):
+    world.look_late(0, "m1")
+    world.record(0)
+    assert world.laws() == []
+    world.come_to_rest()
