@@ -108,10 +108,10 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
                     promised = _replay(who, request, now) or _promise(who, request, now)
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
-        except (QuotaExceeded, BadCredential):
-            if looked_again or not (request.idempotency_key or request.registration_id):
+        except (QuotaExceeded, BadCredential) as refused:
+            if looked_again or not (request.idempotency_key or request.registration_id or isinstance(refused, BadCredential)):
                 raise
-            looked_again = True  # the last place may have gone to this very device, in a request that ran beside this one
+            looked_again = True  # the last place may have gone this moment, to this very device even: look what is the matter now
             continue
         if who is None:
             _place(digest, request, now)

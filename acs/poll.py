@@ -64,7 +64,7 @@ def poll(cluster_id: str, *, now: datetime) -> PollRun | None:
         return _record_failure(cluster_id, outcome, str(problem), started_at=now, seconds=time.monotonic() - begun)
     finally:
         structlog.contextvars.unbind_contextvars("cluster_id")
-    return _record(cluster, seen, seconds=time.monotonic() - begun, now=now)
+    return record(cluster, seen, seconds=time.monotonic() - begun, now=now)
 
 
 def _claim(cluster_id: str, now: datetime) -> bool:
@@ -115,7 +115,8 @@ def _record_failure(cluster_id: str, outcome: PollRun.Outcome, reason: str, *, s
     return PollRun.objects.create(cluster_id=cluster_id, started_at=started_at, seconds=seconds, outcome=outcome, reason=reason[:300])
 
 
-def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
+def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
+    """Take in what a look at the cluster showed. None where a newer one was taken in before it. Raises: ClusterError."""
     with transaction.atomic():
         watch = Watch.objects.select_for_update(of=("self",)).get(pk=cluster.pk)
         if watch.complete_at is not None and seen.started_at <= watch.complete_at:

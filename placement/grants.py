@@ -124,7 +124,7 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
         )
         key_uses, quota_taken, slots, key_id = cursor.fetchone()
     if not key_uses:
-        if standing.full:
+        if standing.full and standing.slot_id is None:
             raise QuotaExceeded("the credential has as many devices as it may have")
         raise BadCredential
     if not quota_taken:

@@ -8,14 +8,14 @@ from typing import Any
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import Seconds, example
+from acs.api.shapes import ModelShape, Seconds, example
 from tenants.models import Enrolment, EnrolmentGroup, EnrolmentKey
 
 COMMON = ["description", "max_devices", "devices", "ephemeral", "key_lifetime", "approval", "re_enrolment", "want_region", "want_cluster"]
 TIMES = ["created_at", "expires_at", "revoked_at", "last_used_at"]
 
 
-class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
+class EnrolmentKeyShape(ModelShape[EnrolmentKey]):
     key_lifetime = Seconds(help_text="Seconds.")
 
     class Meta:
@@ -24,7 +24,7 @@ class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
         read_only_fields = fields
 
 
-class EnrolmentGroupShape(serializers.ModelSerializer[EnrolmentGroup]):
+class EnrolmentGroupShape(ModelShape[EnrolmentGroup]):
     id = serializers.UUIDField(source="key_id", help_text="What devices sign as `group`.")
 
     class Meta:
@@ -37,7 +37,7 @@ class EnrolmentGroupShape(serializers.ModelSerializer[EnrolmentGroup]):
         return {**super().to_representation(instance), **CredentialShape(instance.key).data}
 
 
-class CredentialShape(serializers.ModelSerializer[EnrolmentKey]):
+class CredentialShape(ModelShape[EnrolmentKey]):
     key_lifetime = Seconds(help_text="Seconds.")
 
     class Meta:
@@ -132,9 +132,12 @@ class RotatedSecret(serializers.Serializer[Any]):
     secret = serializers.CharField(help_text="Shown this once.")
 
 
-class EnrolmentShape(serializers.ModelSerializer[Enrolment]):
+class EnrolmentShape(ModelShape[Enrolment]):
     key_lifetime = Seconds(allow_null=True, help_text="Seconds; null: as its credential says.")
     enrolment_key = serializers.UUIDField(source="key_id", allow_null=True, help_text="The credential that it asked with last.")
+    re_enrolment = serializers.ChoiceField(
+        choices=EnrolmentKey.ReEnrolment.choices, allow_blank=True, help_text="Empty: as its credential says."
+    )
 
     class Meta:
         model = Enrolment

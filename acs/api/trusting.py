@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from acs.api.bodies import Fields
 from acs.api.documents import answers
 from acs.api.scoped import View
-from acs.api.shapes import Seconds, example
+from acs.api.shapes import ModelShape, Seconds, example
 from tenants import credentials, trust
 from tenants.models import EnrolmentKey, TrustPolicy
 
@@ -42,7 +42,7 @@ class KeySet(serializers.DictField):
     """Public keys; looked at by the verb."""
 
 
-class TrustPolicyShape(serializers.ModelSerializer[TrustPolicy]):
+class TrustPolicyShape(ModelShape[TrustPolicy]):
     id = serializers.UUIDField(source="pk")
     claims = Patterns()
     jwks = KeySet(allow_null=True)

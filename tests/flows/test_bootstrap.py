@@ -297,3 +297,12 @@ def test_an_old_client_that_knows_the_minimal_request_and_answer_is_still_served
     nobody = bootstrap(None, asked)
     assert set(nobody.json()) == set(known)
     assert nobody.json()["auth_mode"] == "oidc"
+
+
+def test_a_used_up_credential_is_said_to_be_bad_though_it_has_all_its_devices_too(fleet_cluster):
+    customer = factories.customer(max_uses=1)
+    type(customer.key).objects.of(customer.tenant).update(max_devices=1)
+    assert bootstrap(customer.secret, {"registration_id": "a"}).status_code == 200
+    Grant.objects.of(customer.tenant).update(state="redeemed", redeemed_at=timezone.now(), settled_at=timezone.now())
+    answer = bootstrap(customer.secret, {"registration_id": "a"})  # it has its slot: how many devices there may be is not the matter
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad-credential")
