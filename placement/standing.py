@@ -121,6 +121,16 @@ for share of t, b
 """  # noqa: S608 - the column names are this page's own
 
 
+_names: list[str] = []
+
+
+def _columns_of(cursor: Any) -> list[str]:
+    """The statement's columns, read once: they are always the same, and there are forty."""
+    if not _names:
+        _names[:] = [column.name for column in cursor.description]
+    return _names
+
+
 def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registration_id: str | None, now: datetime) -> Standing | None:
     """Who presents this secret, if it is valid now, fits the account and its tenant is placed. Must run inside a transaction."""
     with connection.cursor() as cursor:
@@ -129,10 +139,9 @@ def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registr
             {"digest": digest, "account": account, "idempotency_key": idempotency_key, "registration_id": registration_id, "now": now},
         )
         rows = cursor.fetchall()
-        names = [column.name for column in cursor.description]
-    if not rows:
-        return None
-    row = dict(zip(names, rows[0], strict=True))
+        if not rows:
+            return None
+        row = dict(zip(_columns_of(cursor), rows[0], strict=True))
     facts = {name: value for name, value in row.items() if not name.startswith(("repeated_", "live_"))}
     return Standing(**facts, repeated=Promise.read(row, "repeated"), live=Promise.read(row, "live"))
 
