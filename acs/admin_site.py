@@ -25,10 +25,11 @@ class OperatorSite(AdminSite):
     empty_value_display = "-"
 
     def get_urls(self) -> list[Any]:
-        from placement.admin import pages  # models are loaded by now
+        from placement.admin import diagnosis, pages  # models are loaded by now
 
         pools = path("placement/pools/", self.admin_view(pages.pools_page), name="placement_pools")
-        return [path("language/", set_language, name="language"), pools, *super().get_urls()]
+        why = path("placement/why/", self.admin_view(diagnosis.why_page), name="placement_why")
+        return [path("language/", set_language, name="language"), pools, why, *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """What is looked at most comes first."""

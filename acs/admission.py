@@ -2,7 +2,8 @@
 
 On a fleet in our own database everything inside `one_transaction` is one commit: a crash before it leaves nothing, a crash after it leaves
 a grant whose key the same request will be told again. No server is called. Elsewhere the promise is committed first and the
-server asked after it; what it did not answer, the sweeper settles.
+server asked after it; what it did not answer, the sweeper settles. On an external cluster a key from the tenant's stock needs no server either, and
+what the server has no time for keeps its place in the queue.
 """
 
 from __future__ import annotations
@@ -13,34 +14,82 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from acs import tasks, throttle, wiring
+from acs import directions, entitlement, tasks, throttle, wiring
+from acs.callers import Proof
 from acs.door import Admission, BootstrapRequest
-from placement import bindings, external, grants, nearness, settling, slots, standing
+from acs.throttle import Hit
+from placement import bindings, external, fulfilment, grants, nearness, standing, stock
 from placement.engine.regions import Wish
-from placement.errors import ClusterRefused, ClusterSilent, ClusterUnreachable, NoClusterAvailable, NotPlacedYet
+from placement.errors import ClusterBusy, ClusterSilent, ClusterUnreachable, NoClusterAvailable
 from placement.grants import Promised, SlotVanished
 from placement.headscale import keys
-from placement.models import Binding, Cluster
+from placement.models import Cluster, Grant
 from placement.names import headscale_url
 from placement.standing import Promise, Standing
-from tenants.errors import BadCredential, IdempotencyMismatch, MalformedRequest, QuotaExceeded, TenantSuspended, UnknownAccount
-from tenants.models import EnrolmentKey, Tenant
-from tenants.tokens import digest_of
+from tenants import credentials
+from tenants.errors import (
+    ApprovalPending,
+    BadCredential,
+    IdempotencyMismatch,
+    QuotaExceeded,
+    RegistrationRefused,
+    ReplayedRequest,
+    SkewedClock,
+)
+from tenants.models import Enrolment, EnrolmentKey
 
 TRIES = 4  # how often a race with the same registration or idempotency key is looked at again
 SHORTEST_USEFUL = timedelta(seconds=60)  # a live key with less time left is replaced, not told again
 
 
+class AlreadyEnrolled(Exception):
+    """The device is there, and its credential says that it keeps what it has."""
+
+    def __init__(self, who: Standing) -> None:
+        super().__init__(who.cluster_id)
+        self.who = who
+
+
 def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     """Admit one device.
 
-    Raises: BadCredential, UnknownAccount, TenantSuspended, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests,
-        IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
+    Raises: BadCredential, UnknownAccount, TenantSuspended, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests, RegistrationRefused,
+        ApprovalPending, IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
     """
-    if request.secret is None:
-        return directions(request)
-    digest = digest_of(request.secret)
-    throttle.spend_credential(digest)
+    if request.proof is None:
+        return directions.directions(request)
+    try:
+        return _recognised(request.proof, request, now)
+    except (SkewedClock, ReplayedRequest):
+        raise
+    except BadCredential:
+        request.trail.spent.clear()  # how often a worthless secret was tried is nobody's to know: it may have been somebody's once
+        throttle.spend(request.trail.spent, Hit("bad-credential", request.address, shown=True))
+        raise
+
+
+def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admission:
+    if proof.kind == "token":  # recognising one may mean asking its issuer
+        throttle.spend(request.trail.spent, Hit("address", request.address))
+    digest, request = entitlement.recognise(proof, request, now)
+    request.trail.digest, request.trail.registration_id = digest, request.registration_id
+    tenant_id = credentials.tenant_of(digest)
+    limits = [Hit("credential", digest.hex()[:32], shown=True), *([Hit("account", str(tenant_id))] if tenant_id else [])]
+    throttle.spend(request.trail.spent, *([] if proof.kind == "token" else [Hit("address", request.address)]), *limits)
+    try:
+        return _admit(digest, request, now)
+    except ClusterBusy as busy:
+        wiring.refill_soon(busy.cluster_id)
+        raise
+    except AlreadyEnrolled as there:
+        return Admission(there.who.cluster_id, headscale_url(there.who.account, there.who.client_url), enrolled=True)
+    except ApprovalPending as unaccepted:
+        entitlement.apply(unaccepted, request, now)
+        raise
+
+
+def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission:
+    """Look up who asks, promise a key; again where somebody admits the same device this moment."""
     looked_again = False
     for _attempt in range(TRIES):
         try:
@@ -53,42 +102,22 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
                     now=now,
                 )
                 if who is not None:
-                    _refuse_suspended(who.tenant_state)
+                    entitlement.refuse_suspended(who.tenant_state)
+                    entitlement.refuse_unwanted(who.enrolment_state, who.approval, request, who.tenant_id, who.enrolment_key_id)
                     _refuse_offline(who)
                     promised = _replay(who, request, now) or _promise(who, request, now)
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
-        except (QuotaExceeded, BadCredential):
-            if looked_again or not (request.idempotency_key or request.registration_id):
+        except (QuotaExceeded, BadCredential) as refused:
+            if looked_again or not (request.idempotency_key or request.registration_id or isinstance(refused, BadCredential)):
                 raise
-            looked_again = True  # the last place may have gone to this very device, in a request that ran beside this one
+            looked_again = True  # the last place may have gone this moment, to this very device even: look what is the matter now
             continue
         if who is None:
             _place(digest, request, now)
             continue
         return _welcome(who, promised, request, now)
     raise NoClusterAvailable(_("the same device is being admitted by too many requests at once"))
-
-
-def directions(request: BootstrapRequest) -> Admission:
-    """Where a known account lives, for a caller without a credential: no secret, no placement."""
-    if not settings.ANONYMOUS_BOOTSTRAP:
-        raise BadCredential
-    throttle.spend_anonymous(request.address)
-    if not request.account:
-        raise MalformedRequest({"account": _("needed without a credential")})
-    tenant = Tenant.objects.filter(account=request.account).exclude(state=Tenant.State.CLOSED).first()
-    if tenant is None:
-        raise UnknownAccount
-    binding = Binding.objects.of(tenant).select_related("cluster").first()
-    if binding is None:
-        raise NotPlacedYet
-    return Admission(binding.cluster_id, headscale_url(tenant.account, binding.cluster.client_url))
-
-
-def _refuse_suspended(state: str) -> None:
-    if state != Tenant.State.ACTIVE:
-        raise TenantSuspended(_("the tenant is closed") if state == Tenant.State.CLOSED else _("the tenant is suspended"))
 
 
 def _refuse_offline(who: Standing) -> None:
@@ -107,11 +136,12 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
     )
     key = valid.filter(tenant__account=request.account).first() if request.account else valid.first()
     if key is None:
-        throttle.spend_bad_credential(request.address)
         raise BadCredential
-    _refuse_suspended(key.tenant.state)
-    near = nearness.near(request.address, request.country) if not request.want_region else ""
-    bindings.settle(key.tenant, wish=Wish(request.want_region, request.latencies, near), now=now)
+    entitlement.refuse_suspended(key.tenant.state)
+    known = Enrolment.objects.of(key.tenant).filter(registration_id=request.registration_id).values_list("state", flat=True).first()
+    entitlement.refuse_unwanted(known or "", key.approval, request, key.tenant.pk, key.pk)
+    near = "" if request.want_region or key.want_region else nearness.near(request.address, request.country)
+    bindings.settle(key.tenant, wish=Wish(request.want_region or key.want_region, request.latencies, near, key.want_cluster), now=now)
     if settings.GATEWAY_SOCKETS:
         wiring.enqueue(tasks.publish_route, str(key.tenant.pk))
 
@@ -131,7 +161,8 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
         if digest != request.digest:
             raise IdempotencyMismatch(_("the same Idempotency-Key came with another body"))
         return standing.promise_of(grant_id)
-    if (live := who.live) and live.enrolment_key_id == who.enrolment_key_id and live.expires_at - now > SHORTEST_USEFUL:
+    useful = who.live is not None and (who.live.state == Grant.State.QUEUED or who.live.expires_at - now > SHORTEST_USEFUL)
+    if (live := who.live) and useful and live.enrolment_key_id == who.enrolment_key_id:
         if request.idempotency_key:
             grants.remember_echo(who.enrolment_key_id, request.idempotency_key, live.grant_id, request.digest, now=now)
         return live
@@ -139,30 +170,47 @@ def _replay(who: Standing, request: BootstrapRequest, now: datetime) -> Promise 
 
 
 def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promised:
+    """Raises: AlreadyEnrolled, RegistrationRefused, ClusterSilent, ClusterBusy, and what grants.promise raises."""
+    if who.has_device and who.re_enrolment == EnrolmentKey.ReEnrolment.KEEP:
+        raise AlreadyEnrolled(who)
+    if who.re_enrolment == EnrolmentKey.ReEnrolment.NEVER and request.registration_id and _was_enrolled(who, request.registration_id):
+        raise RegistrationRefused("the device was enrolled before, and its credential says once and never again")
     if who.live:
         if who.live.state == "unknown":
             raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
         grants.retire(who.live.grant_id, who.live.cluster_id, who.live.key_id, own_fleet=who.fleet_is_own, now=now)
-    return grants.promise(who, request.asked, now=now)
+    promised = grants.promise(who, request.asked, now=now)
+    return promised if who.fleet_name else stock.hand_over(who, promised, named=request.named, now=now)
+
+
+def _was_enrolled(who: Standing, registration_id: str) -> bool:
+    return (
+        who.has_device or Grant.objects.of(who.tenant_id).filter(slot__registration_id=registration_id, state=Grant.State.REDEEMED).exists()
+    )
 
 
 def _welcome(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> Admission:
-    auth_key = _auth_key(who, promised, now)
-    return Admission(who.cluster_id, headscale_url(who.account, who.client_url), auth_key, promised.expires_at, request.hostname)
+    auth_key, expires_at = _auth_key(who, promised, request, now)
+    return Admission(who.cluster_id, headscale_url(who.account, who.client_url), auth_key, expires_at, request.hostname)
 
 
-def _auth_key(who: Standing, promised: Promise | Promised, now: datetime) -> str:
-    """The key's text: derived on a fleet, opened or freshly made on an external cluster."""
+def _auth_key(who: Standing, promised: Promise | Promised, request: BootstrapRequest, now: datetime) -> tuple[str, datetime]:
+    """The key's text and its end: derived on a fleet; from the stock, freshly made or told again on an external cluster."""
     if who.fleet_name:
         made = promised.key if isinstance(promised, Promised) else None
         key = made or keys.derive(settings.KEYRING, promised.keyring_id, promised.grant_id)
         if promised.key_id is None:
             _put_elsewhere(who, promised, key, now)
-        return key.text
+        return key.text, promised.expires_at
     if isinstance(promised, Promised):
-        return _mint(who, promised, now)
+        if promised.queued:
+            return fulfilment.ask_again(who, promised.grant_id, now=now)
+        made_now = promised.text or fulfilment.at_once(who, promised.grant_id, promised.expires_at, named=request.named, now=now)
+        return made_now, promised.expires_at
     if promised.answer_sealed:
-        return settings.KEYRING.open(promised.answer_sealed, context=f"placement_grant:{promised.grant_id}:answer")
+        return settings.KEYRING.open(promised.answer_sealed, context=grants.answer_context(promised.grant_id)), promised.expires_at
+    if promised.state == Grant.State.QUEUED:
+        return fulfilment.ask_again(who, promised.grant_id, now=now)
     if promised.state in ("reserved", "unknown"):
         raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
     raise IdempotencyMismatch(_("the key of this request has expired: ask with a new Idempotency-Key"))
@@ -174,21 +222,3 @@ def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKe
         cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now
     )
     grants.mark_issued(promised.grant_id, key_id=key_id, now=now)
-
-
-def _mint(who: Standing, promised: Promised, now: datetime) -> str:
-    """Ask the external server for the promised key. A refusal or a request never sent releases the slot; silence leaves it to the sweeper."""
-    cluster = Cluster.objects.get(pk=who.cluster_id)
-    try:
-        made = external.mint(cluster, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral)
-    except (ClusterRefused, ClusterUnreachable):
-        settling.release(promised.grant_id, now=now)
-        slots.release_empty(who.tenant_id, seen_from=now, now=now)
-        raise
-    except ClusterSilent:
-        grants.mark_unknown(promised.grant_id)
-        raise
-    secret = made.secret or ""
-    sealed = settings.KEYRING.seal(secret, context=f"placement_grant:{promised.grant_id}:answer")
-    grants.mark_issued(promised.grant_id, key_id=made.id, now=now, answer_sealed=sealed)
-    return secret

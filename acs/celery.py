@@ -13,6 +13,7 @@ app.autodiscover_tasks(["acs"])
 app.conf.beat_schedule = {
     "poll": {"task": "acs.tasks.poll_all", "schedule": float(settings.POLL_SECONDS), "options": {"expires": settings.POLL_SECONDS}},
     "sweep": {"task": "acs.tasks.sweep_all", "schedule": 30.0, "options": {"expires": 30}},
+    "refill": {"task": "acs.tasks.refill_all", "schedule": 5.0, "options": {"expires": 5}},
     "seal": {"task": "acs.tasks.seal_audit", "schedule": 10.0, "options": {"expires": 10}},
     "routes": {"task": "acs.tasks.sync_routes", "schedule": 10.0, "options": {"expires": 10}},
     "load": {"task": "acs.tasks.load_all", "schedule": float(settings.LOAD_SECONDS), "options": {"expires": settings.LOAD_SECONDS}},
@@ -20,6 +21,8 @@ app.conf.beat_schedule = {
     "hot": {"task": "acs.tasks.mark_hot", "schedule": 60.0, "options": {"expires": 60}},
     "reassess": {"task": "acs.tasks.reassess_all", "schedule": 3600.0, "options": {"expires": 3600}},
     "waiting": {"task": "acs.tasks.serve_waiting", "schedule": 10.0, "options": {"expires": 10}},
+    "spent": {"task": "acs.tasks.forget_spent", "schedule": 60.0, "options": {"expires": 60}},
+    "issuers": {"task": "acs.tasks.refresh_issuers", "schedule": 60.0, "options": {"expires": 60}},
     "old rows": {"task": "acs.tasks.forget_old_rows", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 

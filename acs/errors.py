@@ -42,6 +42,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.MalformedRequest: Problem("malformed-request", 400, _("The request cannot be read.")),
     tenants.InvalidAccount: Problem("malformed-request", 400, _("The account name is not usable.")),
     tenants.BadCredential: Problem("bad-credential", 401, _("The credential is not valid.")),
+    tenants.RegistrationRefused: Problem("registration-refused", 403, _("This device is not admitted. Its administrators can see why.")),
+    tenants.ApprovalPending: Problem("approval-pending", 202, _("An administrator has to accept this device first. Ask again later."), 60),
     tenants.UnknownAccount: Problem("unknown-account", 404, _("No tenant has this account.")),
     tenants.QuotaExceeded: Problem("quota-exceeded", 403, _("Every device slot of the tenant is taken.")),
     tenants.TenantSuspended: Problem("tenant-suspended", 403, _("The tenant is suspended.")),
@@ -55,6 +57,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
     placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
+    placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),
     placement.ClusterSilent: Problem("cluster-busy", 503, _("The cluster did not answer in time."), 30),
     rest.NotAuthenticated: Problem("bad-credential", 401, _("A credential is needed.")),
     rest.AuthenticationFailed: Problem("bad-credential", 401, _("The credential is not valid.")),
@@ -120,7 +123,9 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:  #
 
 
 def _detail(error: BaseException, problem: Problem) -> str:
-    if problem.code in ("bad-credential", "service-unavailable", "cluster-busy", "unknown-account"):
+    if isinstance(error, tenants.SkewedClock | tenants.ReplayedRequest):
+        return str(error)  # told to whoever signed rightly
+    if problem.code in ("registration-refused", "bad-credential", "service-unavailable", "cluster-busy", "unknown-account"):
         return ""
     if isinstance(error, rest.ValidationError | rest.APIException):
         return "" if isinstance(error, rest.ValidationError) else str(error.detail)
@@ -138,4 +143,6 @@ def _fields(error: BaseException) -> dict[str, Any] | None:
 def _retry_after(error: BaseException, problem: Problem) -> int | None:
     if isinstance(error, tenants.TooManyRequests):
         return max(1, math.ceil(error.retry_after.total_seconds()))
+    if isinstance(error, placement.ClusterBusy):
+        return error.retry_after
     return problem.retry_after

@@ -14,11 +14,12 @@ from acs import errors
 
 log = structlog.get_logger(__name__)
 USABLE = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")  # an id from outside ends up in logs and in the audit
+SECRET = re.compile(r"(/register/|/accounts/password/reset/key/|/accounts/confirm-email/)[^/]+")  # whoever reads these ends could use them
 QUIET = ("/healthz", "/readyz", "/metrics")
 
 
 class RequestContext:
-    """The outermost middleware. Paths are logged without their query, and never a header or a body: either may hold a secret."""
+    """The outermost middleware. Paths are logged without their query and what is secret in them, and never a header or a body."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -34,7 +35,13 @@ class RequestContext:
             response["X-Request-ID"] = request_id
             tell = log.debug if request.path in QUIET and response.status_code < 400 else log.info
             milliseconds = round((time.monotonic() - begun) * 1000, 1)
-            tell("request", method=request.method, path=request.path, status=response.status_code, milliseconds=milliseconds)
+            tell(
+                "request",
+                method=request.method,
+                path=SECRET.sub(r"\1…", request.path),
+                status=response.status_code,
+                milliseconds=milliseconds,
+            )
             return response
         finally:
             structlog.contextvars.clear_contextvars()

@@ -15,11 +15,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from placement import clusters, devices, fleetdb, history, load, retiring, settling, slots
-from placement.devices import Sighting, account_of
+from placement import clusters, devices, fleetdb, history, load, logins, retiring, settling, slots, stock
+from placement.devices import Sighting
 from placement.errors import ClusterError
 from placement.headscale import metrics
-from placement.headscale.admin import Node
 from placement.headscale.metrics import LoadReading
 from placement.models import Cluster, Device, PollRun, Watch
 from placement.settling import KeyFact
@@ -65,7 +64,7 @@ def poll(cluster_id: str, *, now: datetime) -> PollRun | None:
         return _record_failure(cluster_id, outcome, str(problem), started_at=now, seconds=time.monotonic() - begun)
     finally:
         structlog.contextvars.unbind_contextvars("cluster_id")
-    return _record(cluster, seen, seconds=time.monotonic() - begun, now=now)
+    return record(cluster, seen, seconds=time.monotonic() - begun, now=now)
 
 
 def _claim(cluster_id: str, now: datetime) -> bool:
@@ -79,7 +78,7 @@ def look(cluster: Cluster, *, started_at: datetime) -> Observation:
     """Raises: ClusterError."""
     reading = _counters(cluster)  # first, for they are dated `started_at`: rates are made of them
     with clusters.admin_of(cluster) as admin:
-        nodes = [_sighting(node) for node in admin.nodes()]
+        nodes = [devices.sighting_of(node) for node in admin.nodes()]
         listed = admin.keys() if cluster.is_external else []
     if cluster.fleet is None:
         keys = {key.id: KeyFact(key.used, key.expiration) for key in listed}
@@ -100,26 +99,6 @@ def _counters(cluster: Cluster) -> LoadReading | None:
         return None
 
 
-def _sighting(node: Node) -> Sighting:
-    return Sighting(
-        node_id=node.id,
-        account=account_of(node.user_name, node.tags),
-        key_id=node.key_id,
-        machine_key=node.machine_key,
-        node_key=node.node_key,
-        ipv4=node.ipv4,
-        ipv6=node.ipv6,
-        hostname=node.hostname,
-        name=node.name,
-        tags=node.tags,
-        ephemeral=node.ephemeral,
-        joined_at=node.created_at,
-        last_seen=node.last_seen,
-        key_expires_at=node.expiry,
-        online=node.online,
-    )
-
-
 def _believe(cluster_id: str, seen: Observation) -> None:
     watch = Watch.objects.get(pk=cluster_id)
     if seen.nodes or watch.failures >= EMPTY_TWICE:
@@ -136,13 +115,17 @@ def _record_failure(cluster_id: str, outcome: PollRun.Outcome, reason: str, *, s
     return PollRun.objects.create(cluster_id=cluster_id, started_at=started_at, seconds=seconds, outcome=outcome, reason=reason[:300])
 
 
-def _record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
+def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
+    """Take in what a look at the cluster showed. None where a newer one was taken in before it. Raises: ClusterError."""
     with transaction.atomic():
         watch = Watch.objects.select_for_update(of=("self",)).get(pk=cluster.pk)
         if watch.complete_at is not None and seen.started_at <= watch.complete_at:
             return None  # late or delivered twice: a newer look has been recorded
         strangers = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
+        logins.settle(cluster.cluster_id, seen_from=seen.started_at, now=now)
         strays = settling.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
+        if cluster.is_external:
+            stock.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
         slots.release_of_cluster(cluster.cluster_id, seen_from=seen.started_at, now=now)
         if seen.load is not None:
             load.take(cluster, seen.load, sessions=seen.online, at=seen.started_at)

@@ -29,9 +29,18 @@ PAGES: dict[str, Page] = {
     "bad-credential": Page(
         _(
             "The credential is missing, unknown, expired, revoked, used up, or belongs to another account. "
-            "Which of these it is, is never told: a stranger could learn from it."
+            "Which of these it is, is never told: a stranger could learn from it. "
+            "Only a device that signs rightly is told, in “detail”, that its clock is wrong or that it repeats itself."
         ),
         _("Ask your administrator for a new enrolment key or API token, and send it as a bearer token."),
+    ),
+    "registration-refused": Page(
+        _("The credential is valid, and this very device is not admitted with it. Why, only its administrators are told."),
+        _("Ask your administrator: the device's enrolment may be disabled, or its registration id not among those that are allowed."),
+    ),
+    "approval-pending": Page(
+        _("The device has asked rightly and waits until an administrator accepts it. It takes no slot of the quota meanwhile."),
+        _("Ask again after the seconds that Retry-After names; the device keeps its place."),
     ),
     "unknown-account": Page(_("There is no tenant of this name."), _("Check the spelling of the account.")),
     "quota-exceeded": Page(
@@ -64,8 +73,11 @@ PAGES: dict[str, Page] = {
         _("The tenant's cluster refused what it was asked."), _("Come back later. If it stays so, tell the operator of this service.")
     ),
     "cluster-busy": Page(
-        _("The tenant's cluster could not be reached, or did not answer in time."),
-        _("Come back after the seconds that Retry-After names, with the same Idempotency-Key: nothing is done twice."),
+        _("The tenant's cluster could not be reached, did not answer in time, or has more devices before this one than it can serve now."),
+        _(
+            "Come back after the seconds that Retry-After names, with the same Idempotency-Key or registration_id: nothing is done twice, and a device"
+            " that names itself by one of them keeps its place in the queue."
+        ),
     ),
     "service-unavailable": Page(
         _("The service itself cannot work right now, for instance because its database is restarting."),

@@ -73,13 +73,21 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL.startswith("https://") else []
 TRUSTED_PROXIES = env.int("ACS_TRUSTED_PROXIES", default=0)  # how many proxies in front append to X-Forwarded-For
 ANONYMOUS_BOOTSTRAP = env.bool("ACS_ANONYMOUS_BOOTSTRAP", default=True)
 ANONYMOUS_LIMIT = env.str("ACS_ANONYMOUS_LIMIT", default="30/minute")
+ADDRESS_LIMIT = env.str("ACS_ADDRESS_LIMIT", default="1000/second")
 CREDENTIAL_LIMIT = env.str("ACS_CREDENTIAL_LIMIT", default="1000/second")
+ACCOUNT_LIMIT = env.str("ACS_ACCOUNT_LIMIT", default="1000/second")
 BAD_CREDENTIAL_LIMIT = env.str("ACS_BAD_CREDENTIAL_LIMIT", default="60/minute")
 METRICS_TOKEN = env.str("ACS_METRICS_TOKEN", default="")  # the bearer token of /metrics; without one it answers loopback only
 COUNTRY_HEADER = env.str(
     "ACS_COUNTRY_HEADER", default=""
 )  # set by a proxy of ours, which strips it from callers; empty: nobody knows countries
 MAX_BODY_BYTES = 16 * 1024
+
+# ---- calls to addresses that users choose (tenants/outbound.py) ------------------------------------------------------
+OUTBOUND_PORTS = env.list("ACS_OUTBOUND_PORTS", cast=int, default=[443])
+OUTBOUND_ALLOWED = [
+    each.lower() for each in env.list("ACS_OUTBOUND_ALLOWED", default=[])
+]  # HOST:PORT that may be private, on any port, and without TLS
 
 # ---- names and gateway -----------------------------------------------------------------------------------------------
 TENANT_DOMAIN = env.str("ACS_TENANT_DOMAIN", default="")  # tenants are reached at https://<account>.<this>
@@ -88,14 +96,36 @@ if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
     missing = "ACS_GATEWAY_SOCKETS" if TENANT_DOMAIN else "ACS_TENANT_DOMAIN"
     raise ImproperlyConfigured(f"{missing} is not set: permanent names need both ACS_TENANT_DOMAIN and ACS_GATEWAY_SOCKETS")
 
+# ---- people ----------------------------------------------------------------------------------------------------------
+SIGNUP_OPEN = env.bool("ACS_SIGNUP_OPEN", default=False)  # closed: operators make the accounts
+DEVICE_LOGIN_LIMIT = env.str("ACS_DEVICE_LOGIN_LIMIT", default="20/minute")  # confirmations, per person
+ACCOUNT_ADAPTER = "acs.people.Adapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = env.str("ACS_EMAIL_VERIFICATION", default="mandatory")
+if ACCOUNT_EMAIL_VERIFICATION not in ("mandatory", "optional", "none"):
+    raise ImproperlyConfigured("ACS_EMAIL_VERIFICATION must be mandatory, optional or none")
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PUBLIC_URL.startswith("https://") else "http"
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+vars().update(env.email("ACS_EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = env.str("ACS_EMAIL_FROM", default="acs@localhost")
+
 # ---- clusters --------------------------------------------------------------------------------------------------------
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
 READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be
 PLACEMENT_REFRESH_SECONDS = env.float("ACS_PLACEMENT_REFRESH_SECONDS", default=5.0)  # how old a web process's view of the fleet may grow
 LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of each cluster is sampled
+REFUSAL_DAYS = env.int("ACS_REFUSAL_DAYS", default=30)
 LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
+STOCK_SHARE = env.float("ACS_STOCK_SHARE", default=0.5)  # of one core of an external cluster, for keys minted ahead and for its queue
+STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
+STOCK_LANES = env.int("ACS_STOCK_LANES", default=2)  # keys that requests themselves mint on one external cluster at a time
+if not 0 < STOCK_SHARE <= 1 or STOCK_MOST < 0 or STOCK_LANES < 1:
+    raise ImproperlyConfigured("ACS_STOCK_SHARE must be above 0 and at most 1, ACS_STOCK_MOST 0 or more, ACS_STOCK_LANES 1 or more")
 DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations
 
 # ---- Django ----------------------------------------------------------------------------------------------------------
@@ -107,6 +137,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.postgres",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
     "django_structlog",
     "pgtrigger",
     "rest_framework",
@@ -127,6 +159,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -142,6 +175,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "acs.people.surroundings",
             ]
         },
     }
@@ -152,6 +186,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL, LOGIN_REDIRECT_URL = "account_login", "account_home"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -220,8 +256,13 @@ SPECTACULAR_SETTINGS = {
             "enrolmentKey": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "An enrolment key of a tenant, `acs-enrol-...`: it only bootstraps.",
-            }
+                "description": "An enrolment key of a tenant, `acs-enrol-...`, or a token (JWT) of an issuer that it trusts: it only bootstraps.",
+            },
+            "deviceSignature": {
+                "type": "http",
+                "scheme": "ACS-HMAC-SHA256",
+                "description": "A device of an enrolment group signs with its derived key (clients/SIGNING.md).",
+            },
         }
     },
     "ENUM_NAME_OVERRIDES": {

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Count
 
-from placement import outbox
+from placement import mintings, outbox
 from placement.models import Alert, Cluster, Device, Grant, Heat, Waiting, Watch
 from tenants.models import AuditEvent, Tenant
 
@@ -49,6 +49,7 @@ def look(now: datetime) -> list[Standing]:
         ),
         Standing("acs_cluster_poll_failures", "Failed polls in a row.", ("cluster_id",), [((c,), failures) for c, _, failures in watched]),
         *_engine(now),
+        *_minting(now),
         Standing("acs_audit_unsealed", "Audit events without a place in their chain.", (), [((), unsealed)]),
         Standing("acs_outbox_depth", "Events of the fleet that wait for the consumer.", (), [((), waiting.depth)]),
         Standing("acs_outbox_lag_seconds", "Age of the oldest of them.", (), [((), waiting.lag(now))]),
@@ -76,6 +77,21 @@ def _engine(now: datetime) -> list[Standing]:
         ),
         Standing("acs_placement_waiting", "Tenants that wait for a cluster.", ("want",), _counts(waiting, "want")),
         Standing("acs_alerts_open", "Open alerts.", ("kind",), [((kind,), alerts.get((kind,), 0)) for kind in Alert.Kind.values]),
+    ]
+
+
+def _minting(now: datetime) -> list[Standing]:
+    lines = mintings.lines(now=now)
+    per_cluster = (
+        ("acs_stock_keys", "Keys minted ahead on an external cluster.", lambda line: line.ready),
+        ("acs_stock_wanted", "Keys that its tenants should have ahead.", lambda line: line.wanted),
+        ("acs_queue_devices", "Devices that queue for a key of an external cluster.", lambda line: line.queued),
+        ("acs_queue_age_seconds", "How long the first of them has waited.", lambda line: line.waited(now)),
+        ("acs_mint_seconds", "Time that the cluster takes to mint a key.", lambda line: line.seconds),
+        ("acs_minted", "Keys that it minted and that were measured.", lambda line: line.minted),
+    )
+    return [
+        Standing(name, meaning, ("cluster_id",), [((line.cluster_id,), of(line)) for line in lines]) for name, meaning, of in per_cluster
     ]
 
 

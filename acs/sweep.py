@@ -1,4 +1,4 @@
-"""What falls due with time: keys of the no longer entitled, devices of suspended and closed tenants."""
+"""What falls due with time: keys and places in queues of the no longer entitled, keys not put yet, devices of suspended and closed tenants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 from django.db.models import QuerySet
 
-from placement import device_verbs, retiring
+from placement import device_verbs, fulfilment, lineup, retiring, stock
 from placement.errors import ClusterError
 from placement.models import Cluster, Device
 from tenants.errors import TenantError
@@ -22,7 +22,11 @@ def sweep(cluster_id: str, *, now: datetime) -> None:
     """One cluster's share. A server that does not answer is tried again by the next sweep."""
     cluster = Cluster.objects.select_related("fleet").get(pk=cluster_id)
     try:
+        if cluster.is_external:
+            lineup.forget(cluster, now=now)
         retiring.retire_orphans(cluster, now=now)
+        stock.retire(cluster, now=now)
+        fulfilment.put_missing(cluster, now=now)
         _expire_due(cluster, now)
         _delete_due(cluster, now)
     except ClusterError as error:

@@ -10,15 +10,16 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import metrics, queue, sweep
+from acs import metrics, queue, sweep, wiring
 from acs import poll as polling
-from placement import history, load, reassess, retention
+from placement import history, load, reassess, refill, retention
+from placement.diagnosis import notes
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Cluster, Echo, LoadSample, PollRun
-from tenants import audit
-from tenants.models import Tenant
+from tenants import audit, groups, issuers, windows
+from tenants.models import SpentToken, Tenant
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,20 @@ def sweep_all() -> None:
 
 
 @shared_task
+def refill_all() -> None:
+    """Ask for a refill of every external cluster."""
+    for cluster_id in Cluster.objects.filter(fleet=None).exclude(state=Cluster.State.OFFLINE).values_list("cluster_id", flat=True):
+        refill_cluster.apply_async((cluster_id,), expires=10)
+
+
+@shared_task
+def refill_cluster(cluster_id: str) -> None:
+    """Keys for the queue of an external cluster, then for its tenants' stock. What is left to do goes to the next task."""
+    if refill.refill(cluster_id):
+        wiring.enqueue(refill_cluster, cluster_id)
+
+
+@shared_task
 def seal_audit() -> None:
     while audit.seal_all():
         pass
@@ -117,10 +132,26 @@ def serve_waiting() -> None:
 
 
 @shared_task
+def refresh_issuers() -> None:
+    """The keys of issuers that tenants trust are here before their workloads are."""
+    issuers.refresh(now=timezone.now())
+
+
+@shared_task
 def forget_old_rows() -> None:
-    """Poll runs, load samples and hours beyond their retention, and idempotency keys that were held long enough."""
+    """Poll runs, load samples and hours beyond their retention, and what was held long enough: idempotency keys, nonces, used tokens."""
     now = timezone.now()
     Echo.objects.filter(created_at__lt=now - IDEMPOTENCY_HELD).delete()
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
     history.forget(now=now)
+    notes.forget(before=now - timedelta(days=settings.REFUSAL_DAYS))
     retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
+
+
+@shared_task
+def forget_spent() -> None:
+    """Nonces, tokens and windows of limits whose time is over: a storm leaves a million."""
+    now = timezone.now()
+    SpentToken.objects.filter(expires_at__lt=now).delete()
+    groups.forget_nonces(now=now)
+    windows.forget(now=now)

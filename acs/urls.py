@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from acs import health, metrics, problems
+from acs import health, metrics, people, problems, register_pages
 from acs.api import schema
 
 urlpatterns = [
@@ -11,6 +11,9 @@ urlpatterns = [
     path("api/docs", schema.Docs.as_view(), name="docs"),
     path("api/v1/", include("acs.api.urls")),
     path("problems/<slug:code>", problems.page, name="problem"),
+    path("register/<path:auth_id>", register_pages.page, name="register"),
+    path("accounts/", people.home, name="account_home"),
+    path("accounts/", include("allauth.account.urls")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.page),

@@ -1,9 +1,13 @@
-"""What happens after a commit: audit events are sealed, new bindings reach the gateway, lost entitlements reach the servers."""
+"""What happens after a commit: audit events are sealed, new bindings reach the gateway, lost entitlements reach the servers, queues the refill."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import structlog
+from django.core.cache import cache
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from placement.models import Binding
 from tenants import audit
@@ -33,6 +37,15 @@ def sweep_soon(event: AuditEvent) -> None:
     if event.verb in TAKING and event.tenant_id is not None:
         for cluster_id in Binding.objects.of(event.tenant_id).values_list("cluster_id", flat=True):
             enqueue(sweep_cluster, cluster_id)
+
+
+def refill_soon(cluster_id: str) -> None:
+    """Devices queue for keys of an external cluster: the refill is asked once in a while, however many they are."""
+    from acs.tasks import refill_cluster
+
+    with suppress(RedisError):
+        if cache.add(f"refill-asked:{cluster_id}", 1, timeout=2):
+            enqueue(refill_cluster, cluster_id)
 
 
 def enqueue(task: object, *arguments: object) -> None:

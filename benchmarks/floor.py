@@ -1,8 +1,16 @@
-"""The floor: the same gunicorn and the same number of SQL statements as a bootstrap, and nothing else. Loaded as `benchmarks.floor:application`."""
+"""The floor: the same gunicorn and the very SQL statements of a bootstrap, and nothing else. Loaded as `benchmarks.floor:application`.
+
+`/floor/<way>` executes what a bootstrap by that way does, with ids of its own: no credential is checked, no limit counted, no key derived.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import secrets
+import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
@@ -13,25 +21,72 @@ service = get_wsgi_application()
 from django.db import connection, transaction  # noqa: E402 - Django must be set up first
 from django.http import HttpRequest, JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils import timezone  # noqa: E402
 from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 
 from acs import urls  # noqa: E402
+from placement.grants import STATEMENTS  # noqa: E402
+from placement.standing import HOME, STANDING  # noqa: E402
+from tenants.groups import GROUP, USE_NONCE  # noqa: E402
 
-STATEMENTS = int(os.environ.get("FLOOR_STATEMENTS", "2"))
+FACTS: list[dict[str, Any]] = json.loads(os.environ.get("FLOOR_FACTS", "[]"))
+
+
+def _signed(cursor: Any, fact: dict[str, Any]) -> None:
+    now = timezone.now()
+    cursor.execute(GROUP, {"group": fact["group_id"], "now": now})
+    cursor.fetchone()
+    cursor.execute(USE_NONCE, {"key": fact["group_id"], "nonce": secrets.token_hex(16), "until": now})
+
+
+def _admit(cursor: Any, fact: dict[str, Any], digest: bytes, key_id: str) -> None:
+    now = timezone.now()
+    registration_id = secrets.token_hex(8)
+    asked = {"digest": digest, "account": "", "idempotency_key": None, "registration_id": registration_id, "now": now}
+    cursor.execute(STANDING, asked)
+    cursor.fetchall()
+    facts = {
+        "now": now,
+        "expires_at": now + timedelta(hours=1),
+        "enrolment_key_id": key_id,
+        "tenant_id": fact["tenant_id"],
+        "cluster_id": fact["cluster_id"],
+        "headscale_user_id": fact["headscale_user_id"],
+        "ephemeral": False,
+        "slot_id": uuid.uuid4(),
+        "registration_id": registration_id,
+        "grant_id": uuid.uuid4(),
+        "idempotency_key": None,
+        "digest": bytes(32),
+        "hostname": "",
+        "os": "",
+        "keyring_id": "b1",
+        "prefix": secrets.token_hex(6),
+        "hash": b"$2b$04$" + b"x" * 53,
+    }
+    cursor.execute(STATEMENTS[True, True], facts)
+    assert cursor.fetchone()[3] is not None
 
 
 @csrf_exempt
-def floor(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - a view's signature
-    """A read, and writes of one row each, in one transaction: what any admission has to pay."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("select id, account, state from tenants_tenant where account = 'acme-inc'")
-        cursor.fetchone()
-        for _ in range(STATEMENTS - 1):
-            cursor.execute("update tenants_quota set used = used")
-    return JsonResponse({"statements": STATEMENTS})
+def floor(request: HttpRequest, way: str) -> JsonResponse:  # noqa: ARG001 - a view's signature
+    fact = random.choice(FACTS)
+    with connection.cursor() as cursor:
+        if way == "anonymous":
+            cursor.execute(HOME, {"account": fact["account"]})
+            cursor.fetchone()
+            return JsonResponse({"way": way})
+        if way == "signed":
+            _signed(cursor, fact)
+        with transaction.atomic():
+            if way == "signed":
+                _admit(cursor, fact, bytes.fromhex(fact["group_digest"]), fact["group_id"])
+            else:
+                _admit(cursor, fact, bytes.fromhex(fact["digest"]), fact["key_id"])
+    return JsonResponse({"way": way})
 
 
-urls.urlpatterns.insert(0, path("floor", floor))
+urls.urlpatterns.insert(0, path("floor/<slug:way>", floor))
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:

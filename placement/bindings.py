@@ -20,6 +20,7 @@ from placement.decisions import Asked, Look
 from placement.engine import regions
 from placement.engine.choice import choose, choose_dedicated
 from placement.engine.facts import ANY, Newcomer, PoolKey
+from placement.engine.hints import hinted
 from placement.engine.regions import NotAllowed, Preference, Wish
 from placement.errors import ClusterError, NoClusterAvailable, PlacementError, RegionNotInPlan
 from placement.models import Binding, Cluster, Region
@@ -45,7 +46,7 @@ def settle(tenant: Tenant, *, wish: Wish, now: datetime) -> Binding:
     newcomer = newcomer_of(tenant)
     asked = Asked(newcomer, wish, preference)
     ahead = waiting.ahead_of(tenant, newcomer, preference.regions, now=now, limit=SERVED_FIRST)
-    if ahead and any(_look(newcomer, region, snapshot, now=now).decision.ranked for region in preference.regions):
+    if ahead and any(_look(asked, region, snapshot, now=now).decision.ranked for region in preference.regions):
         for earlier in ahead:  # there is room again, and it is theirs first; what their servers say is not this tenant's trouble
             with suppress(PlacementError):
                 serve(earlier.tenant, list(earlier.regions), now=now)
@@ -117,7 +118,7 @@ def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -
     trouble: ClusterError | None = None
     for region in asked.preference.regions:
         for _attempt in range(TRIES):
-            look = _look(asked.newcomer, region, snapshot, now=now)
+            look = _look(asked, region, snapshot, now=now)
             for cluster_id in look.decision.ranked:
                 try:
                     binding = _bind_to(cluster_id, tenant, asked, [*looks, look], now=now)
@@ -136,14 +137,15 @@ def _place(tenant: Tenant, asked: Asked, snapshot: Snapshot, *, now: datetime) -
     return None, looks
 
 
-def _look(newcomer: Newcomer, region: str, snapshot: Snapshot, *, now: datetime) -> Look:
+def _look(asked: Asked, region: str, snapshot: Snapshot, *, now: datetime) -> Look:
+    newcomer = asked.newcomer
     if newcomer.kind == Cluster.Kind.DEDICATED:
         there = [cluster.cluster_id for cluster in snapshot.dedicated if cluster.region == region]
         clusters = facts.load(now=now, only=there)
         return Look.of_dedicated(choose_dedicated(newcomer, clusters), clusters)
     key = PoolKey(region, newcomer.service_class, newcomer.residency or ANY)
     pool = snapshots.renewed(snapshot.pool(key), newcomer.tenant_id, now=now)
-    return Look.of_pool(choose(newcomer, pool), pool, newcomer.tenant_id)
+    return Look.of_pool(hinted(choose(newcomer, pool), newcomer, pool, asked.wish.cluster), pool, newcomer.tenant_id)
 
 
 def _bind_to(cluster_id: str, tenant: Tenant, asked: Asked, looks: list[Look], *, now: datetime) -> Binding | None:

@@ -10,14 +10,16 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from placement import slots
-from placement.models import Binding, Device, Grant, Watch
+from placement.headscale.admin import Node
+from placement.models import Binding, Device, DeviceLogin, Grant, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,7 @@ class Sighting:
     online: bool | None = None
 
 
+CLOCKS_DIFFER = timedelta(minutes=1)
 TAG = re.compile(r"tag:([a-z0-9-]+?)--")
 COPIED = ("machine_key", "node_key", "ipv4", "ipv6", "hostname", "name", "ephemeral", "key_expires_at")
 
@@ -55,6 +58,33 @@ def account_of(user_name: str, tags: Iterable[str]) -> str:
     return accounts.pop() if len(accounts) == 1 else ""
 
 
+def sighting_of(node: Node) -> Sighting:
+    """As the admin API shows it."""
+    return Sighting(
+        node_id=node.id,
+        account=account_of(node.user_name, node.tags),
+        key_id=node.key_id,
+        machine_key=node.machine_key,
+        node_key=node.node_key,
+        ipv4=node.ipv4,
+        ipv6=node.ipv6,
+        hostname=node.hostname,
+        name=node.name,
+        tags=node.tags,
+        ephemeral=node.ephemeral,
+        joined_at=node.created_at,
+        last_seen=node.last_seen,
+        key_expires_at=node.expiry,
+        online=node.online,
+    )
+
+
+def hold(cluster_id: str) -> None:
+    """The cluster's devices are changed by one transaction at a time. Must run inside it, before it locks anything of them."""
+    Watch.objects.get_or_create(cluster_id=cluster_id)
+    Watch.objects.select_for_update(of=("self",)).get(pk=cluster_id)
+
+
 @transaction.atomic
 def observe(
     cluster_id: str, sightings: Collection[Sighting], *, seen_at: datetime, now: datetime, complete: bool, gone: Collection[int] = ()
@@ -64,8 +94,7 @@ def observe(
     `complete`: the sightings are all of the cluster's nodes, so that others are gone. `gone`: nodes known to be deleted.
     Returns the number of nodes that belong to no tenant of ours.
     """
-    Watch.objects.get_or_create(cluster_id=cluster_id)
-    Watch.objects.select_for_update(of=("self",)).get(pk=cluster_id)
+    hold(cluster_id)
     known = _known(cluster_id, None if complete else {sighting.node_id for sighting in sightings} | set(gone))
     tenants = _tenants(cluster_id, {sighting.account for sighting in sightings})
     buried = _buried_since(cluster_id, seen_at)
@@ -105,8 +134,10 @@ def _buried_since(cluster_id: str, moment: datetime) -> set[int]:
 
 def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
     grant = _grant(cluster_id, tenant_id, sighting.key_id)
+    login = _login(cluster_id, tenant_id, sighting) if sighting.key_id is None else None
+    promised = grant or login
     slot, unexpected = (
-        (grant.slot, "") if grant and grant.slot.released_at is None else (slots.take_unasked(tenant_id, now=now), "no-grant")
+        (promised.slot, "") if promised and promised.slot.released_at is None else (slots.take_unasked(tenant_id, now=now), "no-grant")
     )
     if unexpected:
         log.warning("unexpected_device", cluster_id=cluster_id, node_id=sighting.node_id, account=sighting.account)
@@ -117,6 +148,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
         slot=slot,
         grant=grant,
         online=bool(sighting.online),
+        first_online_at=seen_at if sighting.online else None,
         last_seen=sighting.last_seen,
         tags=list(sighting.tags),
         joined_at=sighting.joined_at,
@@ -132,11 +164,25 @@ def _grant(cluster_id: str, tenant_id: UUID, key_id: int | None) -> Grant | None
     return Grant.objects.of(tenant_id).select_related("slot").filter(cluster_id=cluster_id, key_id=key_id).first()
 
 
+def _login(cluster_id: str, tenant_id: UUID, sighting: Sighting) -> DeviceLogin | None:
+    """A person's login for whose sake a device came without a key: the one that names the node, else the oldest that nobody has come for yet.
+
+    A server tells of the node, by an event, before it answers the call that registered it. Whose it is in the end says placement/logins.py.
+    """
+    taken = Device.objects.of(tenant_id).filter(slot=OuterRef("slot"), gone_at=None)
+    free = DeviceLogin.objects.of(tenant_id).select_related("slot").filter(~Exists(taken), cluster_id=cluster_id)
+    named = free.filter(state=DeviceLogin.State.REGISTERED, node_id=sighting.node_id, device=None)
+    waiting = free.filter(state__in=DeviceLogin.OPEN, claimed_at__lte=sighting.joined_at + CLOCKS_DIFFER)
+    return named.order_by("-claimed_at").first() or waiting.order_by("claimed_at").first()
+
+
 def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
     """Write only what changed: most devices are as they were."""
     changed: dict[str, object] = {}
     if sighting.online is not None and sighting.online != device.online:
         changed["online"] = sighting.online
+    if sighting.online and device.first_online_at is None:
+        changed["first_online_at"] = seen_at
     if sighting.online or device.last_seen is None:
         sighting = replace(sighting, last_seen=seen_at if sighting.online else sighting.last_seen)
     if sighting.last_seen and (device.last_seen is None or (sighting.last_seen - device.last_seen).total_seconds() > 60):

@@ -19,6 +19,14 @@ class NotPlacedYet(NoClusterAvailable):
     """No device of the tenant has joined, so it lives nowhere yet; only a credential places it."""
 
 
+class LoginTaken(PlacementError):
+    """Another person, or the same one for another tenant, has confirmed this device login first."""
+
+
+class ForeignDevice(PlacementError):
+    """The device that asked to log in is another tenant's: its server would have handed it over."""
+
+
 class ClusterError(PlacementError):
     """A server did not do what it was asked. Which of the three it was decides whether a repeat is safe."""
 
@@ -34,6 +42,14 @@ class ClusterRefused(ClusterError):
     def __init__(self, cluster_id: str, reason: str, *, status: int) -> None:
         super().__init__(cluster_id, reason)
         self.status = status
+
+
+class ClusterBusy(ClusterError):
+    """More devices ask than the server can mint keys for: come back in `retry_after` seconds. Who has a name keeps its place meanwhile."""
+
+    def __init__(self, cluster_id: str, *, retry_after: int) -> None:
+        super().__init__(cluster_id, f"the next key is {retry_after} s away")
+        self.retry_after = retry_after
 
 
 class ClusterUnreachable(ClusterError):

@@ -234,6 +234,9 @@ def facts_of(alert: Alert) -> list[tuple[str, object]]:
         return [(_("to provision"), wanted), (_("last asked by"), told.get("last", ""))]
     labels = {
         "measured": _("measured utilisation"),
+        "key": _("key id on the server"),
+        "tenant": _("tenant"),
+        "state": _("state"),
         "cpu": _("CPU"),
         "sessions": _("sessions"),
         "last": _("last sample"),

@@ -5,12 +5,18 @@ Nothing here runs inside a transaction of ours: a slow server must never hold a 
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
+import stamina
+
 from placement import clusters, fleetdb
+from placement.errors import ClusterSilent, ClusterUnreachable
 from placement.headscale.admin import PreAuthKey
 from placement.headscale.keys import AuthKey
 from placement.models import Cluster
+
+PUT_SECONDS, PUT_TRIES = 2.0, 4  # of a key for a fleet elsewhere, while its device waits
 
 
 def ensure_user(cluster: Cluster, account: str) -> int:
@@ -33,12 +39,31 @@ def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephe
 
 
 def put(cluster: Cluster, key: AuthKey, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, now: datetime) -> int:
-    """Put a derived key into a fleet elsewhere and return its id. Safe to repeat: the prefix is unique. Raises: ClusterError."""
-    with fleetdb.elsewhere(cluster, "acs_web") as cursor:
-        cursor.execute(PUT, [key.prefix, key.hashed(), headscale_user_id, ephemeral, now, expires_at, cluster.cluster_id])
+    """Put a derived key into a fleet elsewhere and return its id. Safe to repeat, and repeated for a while: the prefix is unique.
+
+    What could not be put, a later request of the device puts, or the sweeper. Raises: ClusterUnreachable, ClusterSilent.
+    """
+    row = [key.prefix, key.hashed(), headscale_user_id, ephemeral, now, expires_at, cluster.cluster_id]
+    deadline = time.monotonic() + PUT_SECONDS
+    attempts = stamina.retry_context(
+        on=lambda error: isinstance(error, ClusterUnreachable | ClusterSilent) and time.monotonic() < deadline,
+        attempts=PUT_TRIES,
+        timeout=PUT_SECONDS,
+        wait_initial=0.1,
+        wait_max=0.5,
+    )
+    for attempt in attempts:
+        with attempt:
+            key_id = _put_once(cluster, row, key.prefix)
+    return key_id
+
+
+def _put_once(cluster: Cluster, row: list[object], prefix: str) -> int:
+    with fleetdb.elsewhere(cluster, "acs_web", seconds=PUT_SECONDS) as cursor:
+        cursor.execute(PUT, row)
         rows = cursor.fetchall()
         if not rows:
-            cursor.execute("select id from headscale.pre_auth_keys where prefix = %s", [key.prefix])
+            cursor.execute("select id from headscale.pre_auth_keys where prefix = %s", [prefix])
             rows = cursor.fetchall()
     return int(rows[0][0])
 

@@ -6,6 +6,7 @@ The default fleet is reached over Django's own connection (one transaction with 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import psycopg
 from django.db import connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from placement.devices import Sighting, account_of
 from placement.errors import ClusterSilent, ClusterUnreachable
@@ -41,12 +43,15 @@ def cursor_of(fleet: Fleet) -> Iterator[Cursor]:
 
 
 @contextmanager
-def elsewhere(cluster: Cluster, role: str) -> Iterator[Cursor]:
-    """A cursor on the database of a fleet that is not in ours. Raises: ClusterUnreachable, ClusterSilent."""
+def elsewhere(cluster: Cluster, role: str, *, seconds: float = 0) -> Iterator[Cursor]:
+    """A cursor on the database of a fleet that is not in ours. With `seconds`, connecting and each statement take that long at most.
+
+    Raises: ClusterUnreachable, ClusterSilent.
+    """
     if cluster.fleet is None:
         raise ValueError(f"{cluster.cluster_id} is an external cluster: it has no fleet database")
     try:
-        link = connect(conninfo_of(cluster.fleet, role))
+        link = connect(_impatient(conninfo_of(cluster.fleet, role), seconds))
     except psycopg.OperationalError as error:
         raise ClusterUnreachable(cluster.cluster_id, "the fleet's database cannot be reached") from error
     try:
@@ -54,6 +59,19 @@ def elsewhere(cluster: Cluster, role: str) -> Iterator[Cursor]:
             yield cursor
     except psycopg.OperationalError as error:
         raise ClusterSilent(cluster.cluster_id, "the fleet's database went away") from error
+
+
+def _impatient(conninfo: str, seconds: float) -> str:
+    if not seconds:
+        return conninfo
+    given = str(conninfo_to_dict(conninfo).get("options") or "")
+    milliseconds = math.ceil(seconds * 1000)
+    return make_conninfo(
+        conninfo,
+        connect_timeout=math.ceil(seconds),
+        tcp_user_timeout=milliseconds,
+        options=f"{given} -c statement_timeout={milliseconds}".strip(),
+    )
 
 
 def listen(fleet: Fleet) -> psycopg.Connection[Any]:

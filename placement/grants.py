@@ -6,15 +6,15 @@ complete poll that started later still shows it unused (expired); what was promi
 
 from __future__ import annotations
 
-import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 
+from placement import settling
 from placement.headscale import keys
 from placement.models import Echo, Grant
 from placement.standing import Standing
@@ -41,14 +41,16 @@ class Promised:
     expires_at: datetime
     key_id: int | None
     key: keys.AuthKey | None
+    text: str = field(default="", repr=False)  # from the stock of an external cluster
+    queued: bool = False
 
 
 TAKE_NEW_SLOT = """
 quota as (
     update tenants_quota set used = used + 1 where tenant_id = %(tenant_id)s and used < "limit" returning 1
 ), slot as (
-    insert into placement_slot (id, tenant_id, registration_id, taken_at)
-    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(now)s from quota, key_use returning id
+    insert into placement_slot (id, tenant_id, registration_id, enrolment_key_id, taken_at)
+    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(enrolment_key_id)s, %(now)s from quota, key_use returning id
 )"""
 KEEP_SLOT = """
 quota as (select 1), slot as (
@@ -62,20 +64,20 @@ key as (
 NO_KEY_YET = "key as (select null::bigint as id from slot)"
 PROMISE = """
 with key_use as (
-    update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s
-    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) returning 1
+    update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s, devices = devices + {new}
+    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and (max_devices is null or devices + {new} <= max_devices) returning 1
 ), {slot}, {key}, granted as (
     insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
-        keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
+        ephemeral, keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
     select %(grant_id)s, %(tenant_id)s, %(cluster_id)s, slot.id, %(enrolment_key_id)s, case when key.id is null then 'reserved' else 'issued' end,
-        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s, %(expires_at)s,
+        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(ephemeral)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s, %(expires_at)s,
         case when key.id is null then null else %(now)s end
     from slot, key returning key_id
 )
 select (select count(*) from key_use), (select count(*) from quota), (select count(*) from slot), (select key_id from granted)
 """
 STATEMENTS = {
-    (new, with_key): PROMISE.format(slot=TAKE_NEW_SLOT if new else KEEP_SLOT, key=PUT_KEY if with_key else NO_KEY_YET)
+    (new, with_key): PROMISE.format(new=int(new), slot=TAKE_NEW_SLOT if new else KEEP_SLOT, key=PUT_KEY if with_key else NO_KEY_YET)
     for new in (True, False)
     for with_key in (True, False)
 }
@@ -88,13 +90,13 @@ class SlotVanished(Exception):
 def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
     """Take a slot (or keep the one that the registration holds) and promise a key. Must run inside the transaction of `standing`.
 
-    Raises: BadCredential (the enrolment key is used up), QuotaExceeded, SlotVanished; IntegrityError when the same idempotency key
+    Raises: BadCredential (the enrolment key is used up), QuotaExceeded (the tenant's, or the credential's own), SlotVanished; IntegrityError when the same idempotency key
     or registration is being admitted right now: roll back and look again.
     """
     grant_id, keyring_id = uuid.uuid4(), settings.KEYRING.current
     expires_at = now + standing.key_lifetime
     if not standing.fleet_is_own:  # after a silence the key is found again by its expiration: no two may share one
-        expires_at -= timedelta(microseconds=secrets.randbelow(1_000_000))
+        expires_at = settling.unique_expiration(expires_at)
     key = keys.derive(settings.KEYRING, keyring_id, grant_id) if standing.fleet_name else None
     statement = STATEMENTS[standing.slot_id is None, standing.fleet_is_own]
     with connection.cursor() as cursor:
@@ -122,6 +124,8 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
         )
         key_uses, quota_taken, slots, key_id = cursor.fetchone()
     if not key_uses:
+        if standing.full and standing.slot_id is None:
+            raise QuotaExceeded("the credential has as many devices as it may have")
         raise BadCredential
     if not quota_taken:
         raise QuotaExceeded("every device slot of the tenant is taken")
@@ -131,11 +135,20 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
 
 
 def retire(grant_id: UUID, cluster_id: str, key_id: int | None, *, own_fleet: bool, now: datetime) -> None:
-    """End a live grant whose slot is about to get another key: its unused key expires on the server at once (own fleet), and it no longer counts as live."""
+    """End a live grant whose slot is about to get another key: it no longer counts as live.
+
+    In our own fleet its unused key expires on the server at once. Elsewhere the sweeper tells the server, and until then the grant keeps the key's own end.
+    """
     if own_fleet and key_id is not None:
         with connection.cursor() as cursor:
             cursor.execute("select headscale.retire_key(%s, %s)", [cluster_id, key_id])
-    Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, expires_at=now)
+    over = {"expires_at": now} if own_fleet or key_id is None else {}
+    Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, **over)
+
+
+def answer_context(grant_id: UUID) -> str:
+    """What an external key's sealed text is bound to."""
+    return f"placement_grant:{grant_id}:answer"
 
 
 def mark_issued(grant_id: UUID, *, key_id: int, now: datetime, answer_sealed: str = "") -> bool:

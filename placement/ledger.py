@@ -18,7 +18,7 @@ PROMISE = """
 update placement_cluster set committed = committed + %(load)s, tenants = tenants + 1,
     reserved_for_id = case when kind = 'dedicated' then %(tenant)s::uuid end
 where cluster_id = %(cluster)s and state = 'active' and kind = %(kind)s and service_class = %(service_class)s and %(residency)s in ('', residency)
-  and committed + %(load)s <= case when kind = 'dedicated' then capacity else capacity * %(percent)s / 100 end
+  and committed + %(load)s <= case when kind = 'dedicated' then capacity else capacity::bigint * %(percent)s / 100 end
   and (max_tenants is null or tenants < max_tenants)
   and (kind <> 'dedicated' or (tenants = 0 and coalesce(reserved_for_id, %(tenant)s::uuid) = %(tenant)s::uuid))
 """

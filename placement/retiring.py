@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 
 
 def retire_orphans(cluster: Cluster, *, now: datetime) -> int:
-    """Expire the unused keys of suspended and closed tenants and of revoked enrolment keys. Returns how many. Raises: ClusterError."""
-    key_ids = [key_id for key_id in settling.orphaned(cluster.cluster_id).values_list("key_id", flat=True) if key_id is not None]
+    """Expire the unused keys of suspended and closed tenants, of revoked enrolment keys, and those that were replaced. Returns how many. Raises: ClusterError."""
+    key_ids = [key_id for key_id in settling.orphaned(cluster.cluster_id, now=now).values_list("key_id", flat=True) if key_id is not None]
     retire(cluster, key_ids, now=now)
     return len(key_ids)
 

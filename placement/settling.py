@@ -6,6 +6,7 @@ An expired grant is settled only by what a server showed *after* the key had exp
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from uuid import UUID
 import structlog
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from placement.models import Cluster, Grant
 from tenants.models import EnrolmentKey
@@ -21,6 +23,12 @@ from tenants.models import EnrolmentKey
 log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(minutes=2)  # longer than any request to an external server may last
+
+
+def unique_expiration(latest: datetime, *, odd: bool = False) -> datetime:
+    """A microsecond of the last second before `latest`: by it a key is found again after a silence. Even ones are grants', odd ones the stock's."""
+    chosen = latest - timedelta(microseconds=secrets.randbelow(1_000_000))
+    return chosen - timedelta(microseconds=(chosen.microsecond + odd) % 2)
 
 
 @dataclass(frozen=True)
@@ -60,15 +68,17 @@ def settle(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: datetime
     return strays
 
 
-def release(grant_id: UUID, *, now: datetime) -> bool:
-    """The key was provably never made: the slot is free at once and the use given back."""
-    return _close(grant_id, Grant.State.RELEASED, now=now)
+def release(grant_id: UUID, *, now: datetime, of: Grant.State | None = None) -> bool:
+    """The key was provably never made: the slot is free at once and the use given back. With `of`, only while it is in that state."""
+    return _close(grant_id, Grant.State.RELEASED, now=now, of=of)
 
 
 @transaction.atomic
-def _close(grant_id: UUID, state: Grant.State, *, now: datetime) -> bool:
+def _close(grant_id: UUID, state: Grant.State, *, now: datetime, of: Grant.State | None = None) -> bool:
     """End an unredeemed grant exactly once and give its use back to the enrolment key. The slot follows when nothing holds it (placement/slots.py)."""
     open_grants = Grant.objects.across_tenants().filter(pk=grant_id, settled_at=None).exclude(state=Grant.State.REDEEMED)
+    if of is not None:
+        open_grants = open_grants.filter(state=of)
     if open_grants.update(state=state, settled_at=now, answer_sealed="") != 1:
         return False
     EnrolmentKey.objects.across_tenants().filter(grants=grant_id, uses__gt=0).update(uses=F("uses") - 1)
@@ -79,11 +89,12 @@ def _settle_silent(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: 
     """Grants whose server fell silent, or whose process died while asking it: found by their unique expiration, or released."""
     strays = []
     by_expiration = {fact.expiration: key_id for key_id, fact in keys.items()}
-    waiting = _grants(cluster.cluster_id).filter(state__in=[Grant.State.RESERVED, Grant.State.UNKNOWN], created_at__lt=seen_from - PATIENCE)
-    for grant in waiting:
+    asked = Coalesce("minting_at", "created_at")  # who waited in the queue was promised long before the server was asked
+    waiting = _grants(cluster.cluster_id).filter(state__in=[Grant.State.RESERVED, Grant.State.UNKNOWN])
+    for grant in waiting.alias(asked=asked).filter(asked__lt=seen_from - PATIENCE):
         key_id = by_expiration.get(grant.expires_at)
         if key_id is None:
-            release(grant.pk, now=now)
+            _never_made(grant, now=now)
             continue
         log.info("silent_key_found", cluster_id=cluster.cluster_id, grant=str(grant.pk))
         strays.append(key_id)
@@ -92,15 +103,26 @@ def _settle_silent(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: 
     return strays
 
 
-def orphaned(cluster_id: str) -> QuerySet[Grant]:
-    """Live grants whose tenant or enrolment key is no longer entitled to them: their unused keys have to go."""
+def _never_made(grant: Grant, *, now: datetime) -> None:
+    """Who had waited in the queue has its place again; anybody else's slot is free."""
+    if grant.asked_at is None:
+        release(grant.pk, now=now)
+        return
+    found = Grant.objects.across_tenants().filter(pk=grant.pk, state=grant.state, key_id=None)
+    found.update(state=Grant.State.QUEUED, minting_at=None)
+
+
+def orphaned(cluster_id: str, *, now: datetime) -> QuerySet[Grant]:
+    """Grants whose unused keys have to go: their tenant or enrolment key is no longer entitled to them, or their slot has another key by now."""
     gone = ~Q(tenant__state="active") | Q(enrolment_key__revoked_at__isnull=False)
-    return _grants(cluster_id).filter(gone, state=Grant.State.ISSUED)
+    replaced = Q(state=Grant.State.EXPIRED, settled_at=None, expires_at__gt=now)
+    return _grants(cluster_id).filter(Q(gone, state=Grant.State.ISSUED) | replaced)
 
 
 def mark_retired(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> None:
     """These keys were expired on the server: the next complete poll settles their grants."""
-    _grants(cluster_id).filter(key_id__in=list(key_ids), state=Grant.State.ISSUED).update(state=Grant.State.EXPIRED, expires_at=now)
+    unused = _grants(cluster_id).filter(key_id__in=list(key_ids), state__in=[Grant.State.ISSUED, Grant.State.EXPIRED], settled_at=None)
+    unused.update(state=Grant.State.EXPIRED, expires_at=now)
 
 
 def _grants(cluster_id: str) -> QuerySet[Grant]:

@@ -1,24 +1,33 @@
 """The slots of a quota: what holds one, and its release, exactly once, when nothing does.
 
-A slot is held by a device that is not gone, by a live grant, by an expired grant that no complete poll has settled, and by a
-redeemed grant whose device no complete poll could have shown yet.
+A slot is held by a device that is not gone, by a live grant, by an expired grant that no complete poll has settled, by a redeemed
+grant whose device no complete poll could have shown yet, and by a person's login in the same way.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from placement.models import Binding, Device, Grant, Slot
-from tenants import quota
+from placement.models import Binding, Device, DeviceLogin, Grant, Slot
+from tenants import credentials, quota
+from tenants.errors import QuotaExceeded
 
 
 def take_unasked(tenant_id: UUID, *, now: datetime) -> Slot:
     """A slot for a device that came without a grant. Must run in the transaction that stores the device."""
     quota.count_unasked(tenant_id)
+    return Slot.objects.create(tenant_id=tenant_id, taken_at=now)
+
+
+def take(tenant_id: UUID, *, now: datetime) -> Slot:
+    """A free slot. Must run in the transaction that stores what holds it. Raises: QuotaExceeded."""
+    if not quota.take(tenant_id):
+        raise QuotaExceeded("every device slot of the tenant is taken")
     return Slot.objects.create(tenant_id=tenant_id, taken_at=now)
 
 
@@ -36,11 +45,16 @@ def release_empty(tenant_id: UUID, *, seen_from: datetime, now: datetime) -> int
 
     Locked first, looked at again then: admission, which keeps a slot by updating its row, may have promised a key for it meanwhile.
     """
-    candidates = _empty(Slot.objects.of(tenant_id), seen_from).select_for_update(of=("self",)).order_by("id")
-    locked = list(candidates.values_list("id", flat=True))
+    empty = _empty(Slot.objects.of(tenant_id), seen_from)
+    taken_with = {key_id for key_id in empty.values_list("enrolment_key_id", flat=True) if key_id is not None}
+    credentials.lock(taken_with)  # before the slots: admission takes them in this order too
+    locked = list(empty.select_for_update(of=("self",)).order_by("id").values_list("id", flat=True))
     if not locked:
         return 0
-    released = _empty(Slot.objects.of(tenant_id).filter(id__in=locked), seen_from).update(released_at=now)
+    still = _empty(Slot.objects.of(tenant_id).filter(Q(enrolment_key=None) | Q(enrolment_key__in=taken_with), id__in=locked), seen_from)
+    freed = Counter(still.values_list("enrolment_key_id", flat=True))
+    released = still.update(released_at=now)
+    credentials.give_back({key_id: count for key_id, count in freed.items() if key_id is not None})
     quota.give_back(tenant_id, released)
     return released
 
@@ -49,4 +63,6 @@ def _empty(slots: QuerySet[Slot], seen_from: datetime) -> QuerySet[Slot]:
     devices = Device.objects.across_tenants().filter(slot=OuterRef("pk"), gone_at=None)
     pending = Q(settled_at=None) | Q(state__in=Grant.LIVE) | Q(state=Grant.State.REDEEMED, redeemed_at__gte=seen_from)
     grants = Grant.objects.across_tenants().filter(pending, slot=OuterRef("pk"))
-    return slots.filter(~Exists(devices), ~Exists(grants), released_at=None)
+    waiting = Q(state__in=DeviceLogin.OPEN) | Q(state=DeviceLogin.State.REGISTERED, device=None, settled_at__gte=seen_from)
+    logins = DeviceLogin.objects.across_tenants().filter(waiting, slot=OuterRef("pk"))
+    return slots.filter(~Exists(devices), ~Exists(grants), ~Exists(logins), released_at=None)

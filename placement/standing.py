@@ -51,12 +51,20 @@ class Promise:
 
 @dataclass(frozen=True)
 class Standing:
-    """A valid credential's holder, whose tenant is placed."""
+    """A valid credential's holder, whose tenant is placed. What a device's own enrolment says has won over its credential's settings.
+
+    `full`: the credential's devices are as many as it may have; `enrolment_state` is empty where nobody has heard of the registration id yet;
+    `has_device`: the slot's device is on the server.
+    """
 
     enrolment_key_id: UUID
     ephemeral: bool
     key_lifetime: timedelta
-    used_up: bool
+    re_enrolment: str
+    approval: bool
+    full: bool
+    enrolment_state: str
+    has_device: bool
     tenant_id: UUID
     account: str
     tenant_state: str
@@ -91,7 +99,10 @@ def _columns(alias: str) -> str:
 
 
 STANDING = f"""
-select k.id as enrolment_key_id, k.ephemeral, k.key_lifetime, k.max_uses is not null and k.uses >= k.max_uses as used_up,
+select k.id as enrolment_key_id, coalesce(e.ephemeral, k.ephemeral) as ephemeral, coalesce(e.key_lifetime, k.key_lifetime) as key_lifetime,
+    coalesce(nullif(e.re_enrolment, ''), k.re_enrolment) as re_enrolment, k.approval, coalesce(k.devices >= k.max_devices, false) as full,
+    coalesce(e.state, '') as enrolment_state,
+    exists (select 1 from placement_device d where d.slot_id = s.id and d.gone_at is null) as has_device,
     t.id as tenant_id, t.account, t.state as tenant_state,
     b.cluster_id, c.state as cluster_state, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
     s.id as slot_id, {_columns("repeated")}, {_columns("live")}
@@ -100,13 +111,24 @@ join tenants_tenant t on t.id = k.tenant_id
 join placement_binding b on b.tenant_id = t.id
 join placement_cluster c on c.cluster_id = b.cluster_id
 left join placement_fleet f on f.name = c.fleet_id
+left join tenants_enrolment e on e.tenant_id = t.id and e.registration_id = %(registration_id)s
 left join placement_grant repeated on repeated.enrolment_key_id = k.id and repeated.idempotency_key = %(idempotency_key)s
 left join placement_slot s on s.tenant_id = t.id and s.registration_id = %(registration_id)s and s.released_at is null
-left join placement_grant live on live.slot_id = s.id and live.state in ('reserved', 'issued', 'unknown')
+left join placement_grant live on live.slot_id = s.id and live.state in ('queued', 'reserved', 'issued', 'unknown')
 where k.digest = %(digest)s and k.revoked_at is null and (k.expires_at is null or k.expires_at > %(now)s)
   and (%(account)s = '' or t.account = %(account)s)
 for share of t, b
 """  # noqa: S608 - the column names are this page's own
+
+
+_names: list[str] = []
+
+
+def _columns_of(cursor: Any) -> list[str]:
+    """The statement's columns, read once: they are always the same, and there are forty."""
+    if not _names:
+        _names[:] = [column.name for column in cursor.description]
+    return _names
 
 
 def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registration_id: str | None, now: datetime) -> Standing | None:
@@ -117,10 +139,9 @@ def look_up(*, digest: bytes, account: str, idempotency_key: str | None, registr
             {"digest": digest, "account": account, "idempotency_key": idempotency_key, "registration_id": registration_id, "now": now},
         )
         rows = cursor.fetchall()
-        names = [column.name for column in cursor.description]
-    if not rows:
-        return None
-    row = dict(zip(names, rows[0], strict=True))
+        if not rows:
+            return None
+        row = dict(zip(_columns_of(cursor), rows[0], strict=True))
     facts = {name: value for name, value in row.items() if not name.startswith(("repeated_", "live_"))}
     return Standing(**facts, repeated=Promise.read(row, "repeated"), live=Promise.read(row, "live"))
 
@@ -132,3 +153,26 @@ def promise_of(grant_id: UUID) -> Promise | None:
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description]
     return Promise.read(dict(zip(names, rows[0], strict=True)), "g") if rows else None
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where an account lives; `cluster_id` is None before its first device."""
+
+    cluster_id: str | None
+    client_url: str
+
+
+HOME = """
+select b.cluster_id, coalesce(c.client_url, '') from tenants_tenant t
+left join placement_binding b on b.tenant_id = t.id left join placement_cluster c on c.cluster_id = b.cluster_id
+where t.account = %(account)s and t.state <> 'closed'
+"""
+
+
+def home_of(account: str) -> Home | None:
+    """None where no tenant has this account, or a closed one had it."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOME, {"account": account})
+        row = cursor.fetchone()
+    return Home(*row) if row else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 
 class TenantError(Exception):
@@ -18,7 +19,46 @@ class MalformedRequest(TenantError):
 
 
 class BadCredential(TenantError):
-    """The secret is unknown, expired, revoked, used up or another tenant's: the caller is never told which."""
+    """The secret is unknown, expired, revoked, used up or another tenant's: the caller is never told which.
+
+    `digest`: the credential's, where the proof was right and something else was not. For those who look into it, not for the caller.
+    """
+
+    def __init__(self, reason: str = "", digest: bytes | None = None) -> None:
+        super().__init__(reason)
+        self.digest = digest
+
+
+class SkewedClock(BadCredential):
+    """The signature is right and its time is not. Told to the device, for nobody else can make such a signature. `off`: how late its clock is."""
+
+    def __init__(self, off: timedelta, digest: bytes) -> None:
+        late = off > timedelta(0)
+        super().__init__(f"the device's clock is {abs(int(off.total_seconds()))} s {'late' if late else 'early'}", digest)
+        self.off = off
+
+
+class ReplayedRequest(BadCredential):
+    """The signature is right and its nonce was used before: sign anew."""
+
+    def __init__(self, digest: bytes) -> None:
+        super().__init__("this nonce was used before: sign each request anew", digest)
+
+
+class RegistrationRefused(TenantError):
+    """The device is known and not wanted. The reason is for operators and admins, the device is never told."""
+
+    def __init__(self, reason: str, digest: bytes | None = None) -> None:
+        super().__init__(reason)
+        self.digest = digest
+
+
+class ApprovalPending(TenantError):
+    """The device waits until an admin of its tenant accepts it."""
+
+    def __init__(self, reason: str, tenant_id: UUID, key_id: UUID) -> None:
+        super().__init__(reason)
+        self.tenant_id, self.key_id = tenant_id, key_id
 
 
 class UnknownAccount(TenantError):
@@ -27,6 +67,10 @@ class UnknownAccount(TenantError):
 
 class TenantSuspended(TenantError):
     """The tenant is suspended or closed; told to holders of one of its credentials only."""
+
+
+class NotEntitled(TenantError):
+    """The person is no member of the tenant, or one whose role does not allow it."""
 
 
 class QuotaExceeded(TenantError):

@@ -47,7 +47,10 @@ class Act:
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing that can be done to a row. `bulk` ones are offered in lists too; `grave` ones look it; after those that are its end there is no row."""
+    """One thing that can be done to a row. `bulk` ones are offered in lists too; `grave` ones look it; after those that are its end there is no row.
+
+    With `once`, what it returns is a secret, shown this once beside these words.
+    """
 
     name: str
     label: Text
@@ -59,6 +62,7 @@ class Verb:
     grave: bool = False
     bulk: bool = False
     ends: bool = False
+    once: Text = ""
 
 
 def actor_of(request: HttpRequest) -> str:
@@ -163,19 +167,21 @@ class OperatorAdmin(admin.ModelAdmin):
             raise PermissionDenied
         back = self._address("change", obj.pk)
         form = verb.form(request.POST if request.method == "POST" else None, initial=verb.initial(obj))
-        if request.method == "POST" and form.is_valid() and self._done(request, verb, obj, form):
-            return HttpResponseRedirect(self._address("changelist") if verb.ends else back)
+        if request.method == "POST" and form.is_valid():
+            return self._do(request, verb, obj, form, back) or self._ask(request, verb, [obj], form, back=back)
         return self._ask(request, verb, [obj], form, back=back)
 
-    def _done(self, request: HttpRequest, verb: Verb, obj: Any, form: forms.BaseForm) -> bool:
-        """Whether the verb was done; why not is said in the form."""
+    def _do(self, request: HttpRequest, verb: Verb, obj: Any, form: forms.BaseForm, back: str) -> HttpResponse | None:
+        """The answer when the verb was done; why it was not is said in the form."""
         try:
-            verb.run(obj, Act(actor_of(request), timezone.now(), form.cleaned_data))
+            result = verb.run(obj, Act(actor_of(request), timezone.now(), form.cleaned_data))
         except self.refusals as refusal:
             refuse(form, refusal)
-            return False
+            return None
+        if verb.once:
+            return self._show_once(request, verb.label, str(result), verb.once, back)
         messages.success(request, _("Done: %(act)s (%(object)s).") % {"act": verb.label, "object": obj})
-        return True
+        return HttpResponseRedirect(self._address("changelist") if verb.ends else back)
 
     def _in_bulk(self, verb: Verb) -> Callable[..., HttpResponse | None]:
         def act(_: OperatorAdmin, request: HttpRequest, chosen: models.QuerySet[Any]) -> HttpResponse | None:
@@ -242,7 +248,10 @@ class OperatorAdmin(admin.ModelAdmin):
             messages.success(request, _("Created: %(object)s.") % {"object": made})
             return HttpResponseRedirect(here)
         title = _("New %(kind)s") % {"kind": self.opts.verbose_name}
-        return self._page(request, "admin/once.html", {"title": title, "made": made, "secret": secret, "once": self.once, "back": here})
+        return self._show_once(request, title, secret, self.once, here)
+
+    def _show_once(self, request: HttpRequest, title: Text, secret: str, once: Text, back: str) -> HttpResponse:
+        return self._page(request, "admin/once.html", {"title": title, "secret": secret, "once": once, "back": back})
 
     def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         everywhere = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}

@@ -12,6 +12,11 @@ from django.db.models import F
 from tenants.models import Quota
 
 
+def take(tenant_id: UUID) -> bool:
+    """One slot, if one is free."""
+    return Quota.objects.filter(tenant_id=tenant_id, used__lt=F("limit")).update(used=F("used") + 1) == 1
+
+
 def count_unasked(tenant_id: UUID, slots: int = 1) -> None:
     """A device came that no grant foresaw: it counts, even past the limit, and blocks new keys."""
     Quota.objects.filter(tenant_id=tenant_id).update(used=F("used") + slots)

@@ -12,12 +12,25 @@ from tests.servers import Server, run_headscale, run_simulator
 
 
 @contextmanager
-def serve_cluster(folder: Path, *, real: bool, region: str = "eu") -> Iterator[tuple[str, Server]]:
+def serve_cluster(
+    folder: Path, *, real: bool, region: str = "eu", client_url: str = "", derp_map: Path | None = None
+) -> Iterator[tuple[str, Server]]:
     """Its cluster_id and its server, real headscale or the simulator, active and with the base policy."""
     cluster_id = fresh_cluster_id()
     listen, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
-    words = ["--region", region, "--listen", listen, "--metrics-listen", metrics, "--client-url", f"http://{listen}", "--out", str(folder)]
-    manage("fleet", "add-cluster", cluster_id, *words)
+    words = [
+        "--region",
+        region,
+        "--listen",
+        listen,
+        "--metrics-listen",
+        metrics,
+        "--client-url",
+        client_url or f"http://{listen}",
+        "--out",
+        str(folder),
+    ]
+    manage("fleet", "add-cluster", cluster_id, *words, *(["--derp-map", str(derp_map)] if derp_map else []))
     clusters_to_drop.append(cluster_id)
     start = run_headscale if real else run_simulator
     with start(folder) as server:

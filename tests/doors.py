@@ -15,4 +15,9 @@ def bootstrap(secret: str | None, body: Any = None, *, raw: bytes | None = None,
     if idempotency_key:
         headers["Idempotency-Key"] = idempotency_key
     data = raw if raw is not None else json.dumps(body or {}).encode()
-    return Client(raise_request_exception=False).post("/api/v1/bootstrap", data, content_type="application/json", headers=headers)
+    return post("/api/v1/bootstrap", data, **headers)
+
+
+def post(path: str, data: bytes, **headers: str) -> Any:
+    """One POST of JSON in this process."""
+    return Client(raise_request_exception=False).post(path, data, content_type="application/json", headers=headers)

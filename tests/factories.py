@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.utils import timezone
 
-from tenants import credentials, lifecycle
+from tenants import credentials, lifecycle, members, people
 from tenants.models import EnrolmentKey, Plan, Quota, Tenant
 
 serial = itertools.count(1)
@@ -50,3 +51,14 @@ def customer(account: str = "", *, max_devices: int = 10, plan_fields: dict[str,
 def enrolment_key(of: Tenant, **fields: Any) -> tuple[EnrolmentKey, str]:
     fields = {"key_lifetime": timedelta(hours=1), **fields}
     return credentials.issue(of, now=timezone.now(), actor="system:tests", **fields)
+
+
+def person(email: str = "", *, of: Tenant | None = None, role: str = "member", password: str = "") -> User:
+    """Somebody with a verified address; a member of `of`, if named."""
+    made = people.make(email or f"person-{next(serial)}@people.example", now=timezone.now(), actor="system:tests")
+    if password:
+        made.set_password(password)
+        made.save()
+    if of is not None:
+        members.add(of, made, role, now=timezone.now(), actor="system:tests")
+    return made

@@ -237,11 +237,17 @@ class Tailscale:
 
     def ask(self, login_server: str, hostname: str) -> str:
         """Begin an interactive login; the id at the end of the address that the person would open."""
-        self.run("up", f"--login-server={login_server}", f"--hostname={hostname}", "--accept-dns=false", "--timeout=1s")
+        words = ["up", f"--login-server={login_server}", f"--hostname={hostname}", "--accept-dns=false"]
         deadline = time.monotonic() + PATIENCE
-        while not (url := self.status().get("AuthURL")):
-            assert time.monotonic() < deadline, "the client shows no address to open"
-            time.sleep(0.05)
+        with subprocess.Popen(
+            ["tailscale", f"--socket={self.folder / 'socket'}", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as up:
+            try:
+                while not (url := self.status().get("AuthURL")):
+                    assert time.monotonic() < deadline, f"the client shows no address to open: {self.status()}"
+                    time.sleep(0.05)
+            finally:
+                up.terminate()
         return str(url).rpartition("/")[2]
 
     @property
@@ -291,6 +297,7 @@ class Machine:
     server: Server
     client: Tailscale | None = None
     simulated: device.SimulatedDevice | None = None
+    machine_key: str = ""  # of a simulated one that asked without a key
 
     def join(self, auth_key: str, hostname: str) -> None:
         """Raises: JoinRefused."""
@@ -314,11 +321,14 @@ class Machine:
         """Ask to come in without a key: the id under which the admin API may register it."""
         if self.client:
             return self.client.ask(self.server.url, hostname)
-        return device.ask_to_log_in(self.server.url, hostname)
+        known = self.simulated.machine_key if self.simulated else self.machine_key
+        self.machine_key = known or f"mkey:{secrets.token_hex(32)}"
+        return device.ask_to_log_in(self.server.url, hostname, machine_key=self.machine_key)
 
     def leave(self) -> None:
-        """Log out."""
+        """Log out. A client that has not heard yet that it was let in would go on waiting for it, and be in again."""
         if self.client:
+            self.client.is_running(patience=PATIENCE)
             self.client.logout()
         elif self.simulated:
             self.simulated.leave()

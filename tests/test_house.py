@@ -14,9 +14,8 @@ STOREYS = ("tenants", "placement", "billing", "acs")  # each may import itself a
 LONGEST_MODULE, LONGEST_FUNCTION = 250, 40  # lines
 # what is longer, with the length that it must not pass and its reason; a new name here needs one as good
 LONG = {
-    "acs/settings.py": (320, "the one list of settings"),
+    "acs/settings.py": (360, "the one list of settings"),
     "placement/headscale/admin.py": (300, "one function per call of the admin API"),
-    "tenants/admin.py": (450, "Django's admin: a short class per model"),
     "tenants/office.py": (300, "what every page of Django's admin shares"),
     "placement/grants.py:promise": (45, "one SQL statement"),
 }
@@ -26,7 +25,9 @@ PURE = (
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
     "tenants/accounts.py",
+    "tenants/claims.py",
     "tenants/keyring.py",
+    "tenants/webtokens.py",
 )
 READS_THE_ENVIRONMENT = {"acs/settings.py", "acs/gunicorn.py", "acs/metrics.py"}  # the latter two: prometheus_client's own variable
 

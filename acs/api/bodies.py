@@ -22,12 +22,22 @@ TEXTS = (serializers.CharField, serializers.DateTimeField, serializers.ChoiceFie
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
     """The body's fields; an empty body has none. Raises: MalformedRequest."""
+    return parse(read_body(request))
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """Raises: MalformedRequest."""
     try:
         body = request.read(settings.MAX_BODY_BYTES + 1)
     except UnreadablePostError:
         raise MalformedRequest({"body": "ended before its announced length"}) from None
     if len(body) > settings.MAX_BODY_BYTES:
         raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
+    return bytes(body)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Raises: MalformedRequest."""
     if not body.strip():
         return {}
     try:
@@ -88,15 +98,24 @@ class Fields(serializers.Serializer[Any]):
         return dict(form.validated_data)
 
 
+JSON_TYPES: tuple[tuple[Any, type | tuple[type, ...], str], ...] = (
+    (serializers.BooleanField, bool, "must be true or false"),
+    (serializers.IntegerField, int, "must be a whole number"),
+    (serializers.ListField, list, "must be a list"),
+    (TEXTS, str, "must be a text"),
+)
+
+
 def _mistyped(field: Any, value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(field, serializers.BooleanField):
-        return "" if isinstance(value, bool) else "must be true or false"
-    if isinstance(field, serializers.IntegerField):
-        return "" if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number"
-    if isinstance(field, TEXTS):
-        return "" if isinstance(value, str) else "must be a text"
+    for kind, wanted, reason in JSON_TYPES:
+        if isinstance(field, kind):
+            if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+                return reason
+            break
+    if isinstance(field, serializers.ListField):
+        return next((f"each {reason}" for one in value if (reason := _mistyped(field.child, one))), "")
     return ""
 
 

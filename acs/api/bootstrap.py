@@ -15,13 +15,14 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from acs import admission, metrics
+from acs import admission, callers, metrics, refusals, throttle
+from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
-from acs.api.bodies import read_json
-from acs.door import Admission, BootstrapRequest
-from tenants.errors import BadCredential, MalformedRequest
+from acs.api.bodies import parse, read_body
+from acs.door import Trail
+from tenants.errors import MalformedRequest
+from tenants.signing import REGISTRATION_ID
 
-REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")
 SHAPES: dict[str, tuple[re.Pattern[str], str]] = {
     "account": (re.compile(r"[a-z0-9-]{1,63}\Z"), "an account name"),
@@ -57,13 +58,14 @@ class BootstrapView(APIView):
     authentication_classes = ()
     permission_classes = ()
     http_method_names = ["post"]
+    trail = Trail()
 
     @extend_schema(
         operation_id="bootstrap",
         tags=["bootstrap"],
         request=documents.BootstrapRequest,
-        responses=documents.answers({200: documents.BootstrapAnswer}, 400, 401, 403, 404, 422, 429, 502, 503, token=False),
-        auth=[{"enrolmentKey": []}, {}],  # type: ignore[list-item]
+        responses=documents.answers({200: documents.BootstrapAnswer}, 202, 400, 401, 403, 404, 422, 429, 502, 503, token=False),
+        auth=[{"enrolmentKey": []}, {"deviceSignature": []}, {}],  # type: ignore[list-item]
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",
@@ -88,15 +90,25 @@ class BootstrapView(APIView):
     )
     def post(self, request: Request) -> JsonResponse:
         with metrics.bootstrap() as outcome:
-            admitted = admission.bootstrap(read(request._request), now=timezone.now())
+            asked, now = read(request._request), timezone.now()
+            self.trail = asked.trail
+            with refusals.noted(asked, now=now):
+                admitted = admission.bootstrap(asked, now=now)
             outcome.cluster_id = admitted.cluster_id
         structlog.contextvars.bind_contextvars(cluster_id=admitted.cluster_id)
         return render(admitted)
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Refusals tell the limits too."""
+        for name, value in throttle.headers(self.trail.spent).items():
+            response[name] = value
+        return super().finalize_response(request, response, *args, **kwargs)
+
 
 def read(request: HttpRequest) -> BootstrapRequest:
-    """Raises: MalformedRequest naming each field that is wrong, BadCredential for an Authorization header of another kind."""
-    fields = read_json(request)
+    """Raises: MalformedRequest naming each field that is wrong."""
+    body = read_body(request)
+    fields = parse(body)
     wrong: dict[str, str] = {name: "unknown field" for name in fields if name not in SHAPES and name != "latencies"}
     for name, (shape, meaning) in SHAPES.items():
         value = fields.get(name)
@@ -115,7 +127,7 @@ def read(request: HttpRequest) -> BootstrapRequest:
     told = {name: value for name in SHAPES if (value := fields.get(name)) is not None}
     registration_id = told.get("registration_id")
     return BootstrapRequest(
-        secret=_secret(request),
+        proof=callers.proof_of(request, body),
         account=told.get("account", ""),
         plan=told.get("plan", ""),
         want_region=told.get("want_region", ""),
@@ -126,7 +138,7 @@ def read(request: HttpRequest) -> BootstrapRequest:
         os=told.get("os", ""),
         idempotency_key=idempotency_key,
         digest=hashlib.sha256(json.dumps(told | ({"latencies": latencies} if latencies else {}), sort_keys=True).encode()).digest(),
-        address=address_of(request),
+        address=callers.address_of(request),
     )
 
 
@@ -148,26 +160,6 @@ def _country(request: HttpRequest) -> str:
     """Where a proxy of ours says that the caller is; two capital letters, or nothing."""
     told = request.headers.get(settings.COUNTRY_HEADER, "") if settings.COUNTRY_HEADER else ""
     return told if COUNTRY.match(told) else ""
-
-
-def _secret(request: HttpRequest) -> str | None:
-    """The bearer secret, or None where no credential was sent at all."""
-    header = request.headers.get("Authorization")
-    if header is None:
-        return None
-    kind, _, secret = header.strip().partition(" ")
-    if kind.lower() != "bearer" or not secret.strip():
-        raise BadCredential
-    return secret.strip()
-
-
-def address_of(request: HttpRequest) -> str:
-    """The caller's address: what the outermost of our own proxies saw."""
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
-    trusted = settings.TRUSTED_PROXIES
-    if trusted and len(hops) >= trusted:
-        return hops[-trusted]
-    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def render(admitted: Admission) -> JsonResponse:

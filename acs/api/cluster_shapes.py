@@ -5,11 +5,11 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import example
+from acs.api.shapes import ModelShape, example
 from placement.models import Cluster
 
 
-class ClusterShape(serializers.ModelSerializer[Cluster]):
+class ClusterShape(ModelShape[Cluster]):
     fleet = serializers.CharField(source="fleet_id", allow_null=True)
     complete_at = serializers.DateTimeField(
         source="watch.complete_at", allow_null=True, default=None, help_text="Start of the last complete poll."

@@ -30,7 +30,7 @@ class BootstrapAnswer(serializers.Serializer[Any]):
     cluster_id = serializers.CharField()
     headscale_url = serializers.URLField(help_text="The login server, permanent for the tenant where a gateway serves it.")
     derp_map = serializers.URLField()
-    auth_mode = serializers.ChoiceField(choices=["authkey", "oidc"])
+    auth_mode = serializers.ChoiceField(choices=["authkey", "oidc", "enrolled"])
     note = serializers.CharField()
     auth_key = serializers.CharField(required=False, help_text="With a credential: single use, one device.")
     auth_key_expires_at = serializers.DateTimeField(required=False)

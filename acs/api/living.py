@@ -30,7 +30,7 @@ class Devices(View):
     )
     def get(self, request: Request, account: str) -> Response:  # noqa: ARG002
         asked = self.filters.of_query(self.request, besides=CursorPages.parameters)
-        devices = Device.objects.of(self.tenant()).select_related("slot")
+        devices = Device.objects.of(self.tenant()).select_related("slot", "brought_by")
         if not asked.pop("gone", False):
             devices = devices.filter(gone_at=None)
         return self.page(devices.filter(**asked), shapes.DeviceShape)
@@ -61,7 +61,7 @@ class OneDevice(View):
         return Response(shapes.DeviceShape(self.device(device_id)).data)
 
     def device(self, device_id: UUID) -> Any:
-        return self.one(Device.objects.of(self.tenant()).select_related("slot", "tenant", "cluster"), pk=device_id)
+        return self.one(Device.objects.of(self.tenant()).select_related("slot", "tenant", "cluster", "brought_by"), pk=device_id)
 
 
 class ExpireDevice(OneDevice):

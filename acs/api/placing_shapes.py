@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import example
+from acs.api.shapes import ModelShape, example
 from placement import explaining
 from placement.models import Alert, Decision, MovePlan, Waiting
 
@@ -55,7 +55,7 @@ class StandingShape(Shape):
     dedicated = DedicatedShape(many=True)
 
 
-class DecisionShape(serializers.ModelSerializer[Decision]):
+class DecisionShape(ModelShape[Decision]):
     account = serializers.CharField(source="tenant.account")
     cluster_id = serializers.CharField(allow_null=True)
 
@@ -78,7 +78,7 @@ class DecisionFilters(Fields):
     outcome = serializers.ChoiceField(required=False, choices=Decision.Outcome.choices)
 
 
-class WaitingShape(serializers.ModelSerializer[Waiting]):
+class WaitingShape(ModelShape[Waiting]):
     account = serializers.CharField(source="tenant.account")
     provision = serializers.SerializerMethodField(help_text="What an operator would have to add.")
     why = serializers.SerializerMethodField()
@@ -95,7 +95,7 @@ class WaitingShape(serializers.ModelSerializer[Waiting]):
         return explaining.why_waits(waiting)
 
 
-class AlertShape(serializers.ModelSerializer[Alert]):
+class AlertShape(ModelShape[Alert]):
     class Meta:
         model = Alert
         fields = ["id", "kind", "subject", "opened_at", "last_at", "times", "closed_at", "facts"]
@@ -119,7 +119,7 @@ class RegionsShape(Shape):
     regions = RegionShape(many=True)
 
 
-class MovePlanShape(serializers.ModelSerializer[MovePlan]):
+class MovePlanShape(ModelShape[MovePlan]):
     class Meta:
         model = MovePlan
         fields = ["id", "kind", "subject", "state", "moves", "made_at", "made_by", "reviewed_at", "reviewed_by"]

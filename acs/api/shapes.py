@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+from django.db import models
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from placement.models import Binding, Device, Grant
-from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Quota, Tenant
+from tenants.models import ApiToken, AuditEvent, Plan, Quota, Tenant
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class Slug(serializers.CharField):
+    """A slug that is shown may be empty, which the pattern that Django REST framework documents for slugs does not know."""
+
+    def __init__(self, *, allow_unicode: bool = False, **options: Any) -> None:  # noqa: ARG002 - what a model's field tells
+        super().__init__(**options)
+
+
+class ModelShape(serializers.ModelSerializer[Row]):
+    """A row as it is shown."""
+
+    serializer_field_mapping: ClassVar = {**serializers.ModelSerializer.serializer_field_mapping, models.SlugField: Slug}
 
 
 def example(body: dict[str, Any]) -> Any:
@@ -33,13 +49,13 @@ class Seconds(serializers.IntegerField):
         return int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
 
 
-class QuotaShape(serializers.ModelSerializer[Quota]):
+class QuotaShape(ModelShape[Quota]):
     class Meta:
         model = Quota
         fields = ["limit", "used", "free"]
 
 
-class TenantShape(serializers.ModelSerializer[Tenant]):
+class TenantShape(ModelShape[Tenant]):
     plan = serializers.CharField(source="plan_id")
     quota = QuotaShape()
 
@@ -86,55 +102,14 @@ class Reason(Fields):
     reason = serializers.CharField(max_length=300, required=False, default="", allow_blank=True, help_text="Kept in the audit.")
 
 
-class PlanShape(serializers.ModelSerializer[Plan]):
+class PlanShape(ModelShape[Plan]):
     class Meta:
         model = Plan
         fields = ["name", "title", "max_devices", "expected_devices", "regions", "default_region", "service_class", "strategy"]
         read_only_fields = fields
 
 
-class EnrolmentKeyShape(serializers.ModelSerializer[EnrolmentKey]):
-    key_lifetime = Seconds(help_text="Seconds.")
-
-    class Meta:
-        model = EnrolmentKey
-        fields = [
-            "id",
-            "description",
-            "hint",
-            "max_uses",
-            "uses",
-            "ephemeral",
-            "key_lifetime",
-            "created_at",
-            "expires_at",
-            "revoked_at",
-            "last_used_at",
-        ]
-        read_only_fields = fields
-
-
-@example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
-class NewEnrolmentKey(Fields):
-    description = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
-    max_uses = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2_000_000_000)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
-    ephemeral = serializers.BooleanField(required=False, default=False)
-    key_lifetime = Seconds(required=False, default=timedelta(hours=1), max_value=86400, min_value=120, help_text="Seconds, 120 to 86400.")
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=120), required=False, default=list, help_text="Refused until the tenant has a policy."
-    )
-
-
-class ShownEnrolmentKey(EnrolmentKeyShape):
-    secret = serializers.CharField(help_text="Shown this once.")
-
-    class Meta(EnrolmentKeyShape.Meta):
-        fields = [*EnrolmentKeyShape.Meta.fields, "secret"]
-        read_only_fields = fields
-
-
-class ApiTokenShape(serializers.ModelSerializer[ApiToken]):
+class ApiTokenShape(ModelShape[ApiToken]):
     class Meta:
         model = ApiToken
         fields = ["id", "description", "hint", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at"]
@@ -156,15 +131,18 @@ class ShownApiToken(ApiTokenShape):
         read_only_fields = fields
 
 
-class DeviceShape(serializers.ModelSerializer[Device]):
+class DeviceShape(ModelShape[Device]):
     cluster_id = serializers.CharField()
     registration_id = serializers.CharField(source="slot.registration_id", allow_null=True, default=None)
+    brought_by = serializers.CharField(
+        source="brought_by.username", allow_null=True, default=None, help_text="The user name of the person who last signed it in."
+    )
 
     class Meta:
         model = Device
         fields = [
             *["id", "name", "hostname", "cluster_id", "node_id", "registration_id", "ipv4", "ipv6", "tags", "ephemeral", "online"],
-            *["last_seen", "key_expires_at", "joined_at", "unexpected", "gone_at"],
+            *["last_seen", "key_expires_at", "joined_at", "brought_by", "unexpected", "gone_at"],
         ]
         read_only_fields = fields
 
@@ -180,7 +158,7 @@ class ChangedDevice(Fields):
     name = serializers.CharField(max_length=63)
 
 
-class GrantShape(serializers.ModelSerializer[Grant]):
+class GrantShape(ModelShape[Grant]):
     cluster_id = serializers.CharField()
     enrolment_key = serializers.UUIDField(source="enrolment_key_id")
     registration_id = serializers.CharField(source="slot.registration_id", allow_null=True)
@@ -203,7 +181,7 @@ class GrantShape(serializers.ModelSerializer[Grant]):
         read_only_fields = fields
 
 
-class BindingShape(serializers.ModelSerializer[Binding]):
+class BindingShape(ModelShape[Binding]):
     account = serializers.CharField(source="tenant.account")
     cluster_id = serializers.CharField()
     region = serializers.CharField(source="cluster.region")
@@ -214,7 +192,7 @@ class BindingShape(serializers.ModelSerializer[Binding]):
         read_only_fields = fields
 
 
-class AuditEventShape(serializers.ModelSerializer[AuditEvent]):
+class AuditEventShape(ModelShape[AuditEvent]):
     class Meta:
         model = AuditEvent
         fields = ["id", "at", "actor", "verb", "target", "detail", "request_id"]

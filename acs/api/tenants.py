@@ -1,8 +1,7 @@
-"""Tenants, their credentials, quota and audit."""
+"""Tenants, their API tokens, quota and audit."""
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
@@ -13,9 +12,9 @@ from acs.api import shapes
 from acs.api.documents import answers
 from acs.api.scoped import View
 from placement import residency
-from tenants import credentials, lifecycle, tokens
+from tenants import lifecycle, tokens
 from tenants.errors import MalformedRequest
-from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Tenant
+from tenants.models import ApiToken, AuditEvent, Plan, Tenant
 
 
 class Tenants(View):
@@ -90,43 +89,6 @@ class QuotaOf(View):
     @extend_schema(operation_id="quota_read", responses=answers({200: shapes.QuotaShape}, 401, 403, 404))
     def get(self, request: Request, account: str) -> Response:  # noqa: ARG002
         return Response(shapes.QuotaShape(self.tenant().quota).data)
-
-
-class EnrolmentKeys(View):
-    """The keys with which a tenant's devices ask to join."""
-
-    scope, ordering = "auth_keys", ("-created_at", "id")
-
-    @extend_schema(operation_id="enrolment_keys_list", responses=answers({200: shapes.EnrolmentKeyShape(many=True)}, 401, 403, 404))
-    def get(self, request: Request, account: str) -> Response:  # noqa: ARG002
-        return self.page(EnrolmentKey.objects.of(self.tenant()), shapes.EnrolmentKeyShape)
-
-    @extend_schema(
-        operation_id="enrolment_keys_create",
-        request=shapes.NewEnrolmentKey,
-        responses=answers({201: shapes.ShownEnrolmentKey}, 400, 401, 403, 404, 409),
-    )
-    def post(self, request: Request, account: str) -> Response:  # noqa: ARG002
-        key, secret = credentials.issue(self.tenant(), **self.body(shapes.NewEnrolmentKey), **self.acted)
-        return Response({**shapes.EnrolmentKeyShape(key).data, "secret": secret}, status=201)
-
-
-class OneEnrolmentKey(View):
-    """One enrolment key; deleting revokes it."""
-
-    scope = "auth_keys"
-
-    @extend_schema(operation_id="enrolment_keys_read", responses=answers({200: shapes.EnrolmentKeyShape}, 401, 403, 404))
-    def get(self, request: Request, account: str, key_id: UUID) -> Response:  # noqa: ARG002
-        return Response(shapes.EnrolmentKeyShape(self._key(key_id)).data)
-
-    @extend_schema(operation_id="enrolment_keys_revoke", responses=answers({200: shapes.EnrolmentKeyShape}, 401, 403, 404, 409))
-    def delete(self, request: Request, account: str, key_id: UUID) -> Response:  # noqa: ARG002
-        credentials.revoke(self._key(key_id), **self.acted)
-        return Response(shapes.EnrolmentKeyShape(self._key(key_id)).data)
-
-    def _key(self, key_id: UUID) -> Any:
-        return self.one(EnrolmentKey.objects.of(self.tenant()).select_related("tenant"), pk=key_id)
 
 
 class ApiTokens(View):

@@ -14,9 +14,10 @@ from django.utils.translation import gettext_lazy as _
 
 from placement import device_verbs, residency
 from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, tenant
+from placement.admin.diagnosis import why_of, why_of_device
 from placement.models import Binding, Device, Grant, Slot
 from tenants import columns
-from tenants.admin import TenantAdmin
+from tenants.admin.tenancy import TenantAdmin
 from tenants.columns import TenantFilter
 from tenants.models import Tenant
 from tenants.office import Verb
@@ -61,9 +62,15 @@ class PlacedTenantAdmin(TenantAdmin):
         return columns.link_to(binding.cluster if binding else None)
 
     def links(self, obj: Tenant) -> list[tuple[Any, str]]:
-        pages = ((_("Devices"), "device"), (_("Grants"), "grant"), (_("Slots"), "slot"), (_("Decisions"), "decision"))
+        pages = (
+            (_("Devices"), "placement_device"),
+            (_("Grants"), "placement_grant"),
+            (_("Slots"), "placement_slot"),
+            (_("Decisions"), "placement_decision"),
+            (_("Members"), "tenants_membership"),
+        )
         return super().links(obj) + [
-            (label, reverse(f"admin:placement_{model}_changelist", query={"account": obj.account})) for label, model in pages
+            (label, reverse(f"admin:{model}_changelist", query={"account": obj.account})) for label, model in pages
         ]
 
 
@@ -86,9 +93,12 @@ class SlotAdmin(PlacementAdmin):
     list_display = (columns.at("taken_at", _("taken")), tenant, "registration_id", columns.at("released_at", _("released")))
     list_filter = (TenantFilter, columns.has("released_at", _("released")))
     search_fields = ("registration_id", "tenant__account")
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "enrolment_key")
     ordering = ("-taken_at", "id")
-    fields = ("id", tenant, "registration_id", "taken_at", "released_at")
+    fields = ("id", tenant, "registration_id", columns.linked("enrolment_key", _("taken with")), "taken_at", "released_at")
+
+    def links(self, obj: Slot) -> list[tuple[Any, str]]:
+        return why_of(obj.registration_id, obj.tenant.account)
 
 
 @admin.register(Grant)
@@ -163,15 +173,16 @@ class DeviceAdmin(PlacementAdmin):
         "ipv4",
         columns.at("last_seen", _("last seen")),
         columns.at("joined_at", _("joined")),
+        columns.linked("brought_by", _("brought by")),
         "flagged",
     )
     list_filter = ("online", TenantFilter, ("cluster", ClusterFilter), "unexpected", "ephemeral", columns.has("gone_at", _("gone")))
-    search_fields = ("name", "hostname", "ipv4", "ipv6", "tenant__account", "slot__registration_id")
-    list_select_related = ("tenant", "cluster")
+    search_fields = ("name", "hostname", "ipv4", "ipv6", "tenant__account", "slot__registration_id", "brought_by__email")
+    list_select_related = ("tenant", "cluster", "brought_by")
     fieldsets = (
-        (None, {"fields": ("name", "standing", "flagged", tenant, cluster, slot, grant)}),
+        (None, {"fields": ("name", "standing", "flagged", tenant, cluster, slot, grant, columns.linked("brought_by", _("brought by")))}),
         (_("The node on the server"), {"fields": ("node_id", "hostname", "ipv4", "ipv6", "tags", "ephemeral", "machine_key", "node_key")}),
-        (_("Times"), {"fields": ("joined_at", "last_seen", "seen_at", "key_expires_at", "gone_at")}),
+        (_("Times"), {"fields": ("joined_at", "first_online_at", "last_seen", "seen_at", "key_expires_at", "gone_at")}),
     )
     verbs = DEVICE_VERBS
 
@@ -188,3 +199,6 @@ class DeviceAdmin(PlacementAdmin):
 
     def audit_query(self, obj: Device) -> str:
         return f"device:{obj.pk}"
+
+    def links(self, obj: Device) -> list[tuple[Any, str]]:
+        return why_of_device(obj)

@@ -16,11 +16,14 @@ class NotAllowed(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What a device told of where it is. `latencies` in milliseconds by region; `near`: the region of its network or country, if known."""
+    """What a device told of where it is. `latencies` in milliseconds by region; `near`: the region of its network or country, if known;
+    `cluster`: the one that its credential hints at, tried first where it may take the tenant.
+    """
 
     want_region: str = ""
     latencies: Mapping[str, float] = field(default_factory=dict)
     near: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,4 +49,6 @@ def render(
 
 
 def _register(acs_url: str) -> str:
-    return f"    http-request redirect prefix {acs_url} code 302 if {{ path_beg /register/ }}" if acs_url else ""
+    """Whose page it was, ACS is told: the host, with its port where it has one."""
+    location = f"{acs_url}%[path]?host=%[req.hdr(host),lower,url_enc]"
+    return f"    http-request redirect location {location} code 302 if {{ path_beg /register/ }}" if acs_url else ""

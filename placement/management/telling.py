@@ -9,8 +9,11 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.forms import model_to_dict
+from django.utils.translation import gettext as _
 
 from placement import explaining
+from placement.diagnosis import words
+from placement.diagnosis.gather import Diagnosis
 from placement.explaining import PoolAsked, percent
 from placement.models import Alert, Binding, Decision, MovePlan, Waiting
 from placement.nearness import Place
@@ -214,3 +217,27 @@ def _before_and_after(row: dict[str, Any]) -> tuple[object, ...]:
         f"{percent(before['highest'])} -> {percent(after['highest'])}",
         f"{before['ratio']:.3f} -> {after['ratio']:.3f}",
     )
+
+
+# ---- enrolment why ---------------------------------------------------------------------------------------------------
+
+
+def diagnosis(tenant: Tenant, found: Diagnosis) -> Iterator[str]:
+    at = found.standing
+    yield f"{tenant.account}  {found.known.registration_id}"
+    for step in found.steps:
+        times = f"  ({step.times}x)" if step.times > 1 else ""
+        outcome = "" if step.outcome == "done" else f": {words.OUTCOMES[step.outcome]}"
+        code = f" [{step.code}]" if step.code else ""
+        yield f"  {when(step.at)}  {words.STAGES[step.stage]}{outcome}{code}  {step.detail}{times}".rstrip()
+    if not at.stage:
+        yield "  " + _("It is in its network: every stage is reached.")
+    elif at.stalled:
+        yield "  " + _("It stalls at “%(stage)s” since %(since)s.") % {"stage": words.STAGES[at.stage], "since": when(at.since)}
+    else:
+        yield "  " + _("It is on its way to “%(stage)s”.") % {"stage": words.STAGES[at.stage]}
+    for cause in (*found.causes, *found.hints):
+        told = words.CAUSES[cause.code]
+        evidence = f" ({cause.detail})" if cause.detail else ""
+        likely = "" if cause.certain else _("Likely: ")
+        yield f"    {cause.code}: {likely}{told.meaning}{evidence} {told.remedy}"

@@ -3,10 +3,13 @@
 from placement.models.alert import Alert
 from placement.models.cluster import Cluster, Fleet
 from placement.models.decision import Decision, MovePlan, Waiting
+from placement.models.diagnosis import NetReport, Refusal
 from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
+from placement.models.login import DeviceLogin
 from placement.models.outbox import OutboxEvent
 from placement.models.region import Nearness, Region
+from placement.models.stock import Minting, StockedKey
 from placement.models.topology import Topology
 from placement.models.watch import LoadSample, PollRun, Watch
 
@@ -16,17 +19,22 @@ __all__ = [
     "Cluster",
     "Decision",
     "Device",
+    "DeviceLogin",
     "Echo",
     "Fleet",
     "Grant",
     "Heat",
     "LoadSample",
+    "Minting",
     "MovePlan",
     "Nearness",
+    "NetReport",
     "OutboxEvent",
     "PollRun",
+    "Refusal",
     "Region",
     "Slot",
+    "StockedKey",
     "TenantHour",
     "Topology",
     "Waiting",

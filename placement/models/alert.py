@@ -14,6 +14,7 @@ class Alert(models.Model):
         NO_ROOM = "no-room", _("no cluster has room")
         NO_DEDICATED = "no-dedicated", _("a dedicated cluster is needed")
         BREAKER = "breaker", _("a cluster is overloaded")
+        STOCK_USED = "stock-key-used", _("a stocked key was used by nobody's leave")
         SAMPLES_STALE = "samples-stale", _("a cluster's load is unknown")
 
     id = models.BigAutoField(primary_key=True)

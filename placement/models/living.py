@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -44,6 +45,9 @@ class Slot(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="slots")
     registration_id = models.CharField(_("registration id"), max_length=128, null=True, blank=True)  # noqa: DJ001 - null means none; uniqueness needs it
+    enrolment_key = models.ForeignKey(
+        EnrolmentKey, models.SET_NULL, null=True, blank=True, related_name="slots", db_index=False, verbose_name=_("taken with")
+    )
     taken_at = models.DateTimeField(_("taken"))
     released_at = models.DateTimeField(_("released"), null=True, blank=True)
 
@@ -59,7 +63,10 @@ class Slot(models.Model):
                 name="registration_id_holds_one_slot",
             ),
         ]
-        indexes = [models.Index(fields=["tenant"], condition=Q(released_at=None), name="slots_taken")]
+        indexes = [
+            models.Index(fields=["tenant"], condition=Q(released_at=None), name="slots_taken"),
+            models.Index(fields=["registration_id"], condition=Q(registration_id__isnull=False), name="slots_of_registration"),
+        ]
 
     def __str__(self) -> str:
         return self.registration_id or str(self.id)
@@ -68,11 +75,13 @@ class Slot(models.Model):
 class Grant(models.Model):
     """One promised pre-auth key.
 
-    reserved -> issued -> redeemed | expired | released; `unknown` when an external server fell silent while it made the key.
+    reserved -> issued -> redeemed | expired | released; `unknown` when an external server fell silent while it made the key; `queued` while an
+    external server has too much to do (placement/lineup.py), then reserved again.
     On a fleet the key is derived from the grant (placement/headscale/keys.py) and nothing of it is stored but its prefix.
     """
 
     class State(models.TextChoices):
+        QUEUED = "queued", _("queued")
         RESERVED = "reserved", _("reserved")
         ISSUED = "issued", _("issued")
         UNKNOWN = "unknown", _("unknown")
@@ -80,7 +89,7 @@ class Grant(models.Model):
         EXPIRED = "expired", _("expired")
         RELEASED = "released", _("released")
 
-    LIVE = (State.RESERVED, State.ISSUED, State.UNKNOWN)
+    LIVE = (State.QUEUED, State.RESERVED, State.ISSUED, State.UNKNOWN)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="grants")
@@ -92,12 +101,17 @@ class Grant(models.Model):
     request_digest = models.BinaryField(max_length=32)
     hostname = models.CharField(_("hostname"), max_length=253, blank=True)
     os = models.CharField(_("operating system"), max_length=40, blank=True)
+    ephemeral = models.BooleanField(_("ephemeral"), default=False, db_default=False)
     keyring_id = models.CharField(_("keyring id"), max_length=20)
     key_prefix = models.CharField(_("key prefix"), max_length=12, blank=True)
     key_id = models.BigIntegerField(_("key id on the server"), null=True, blank=True)
     answer_sealed = models.TextField(blank=True, editable=False)  # external clusters: the key itself, until it expires
     created_at = models.DateTimeField(_("promised"))
     expires_at = models.DateTimeField(_("key expires"))
+    asked_at = models.DateTimeField(
+        _("last asked for"), null=True, blank=True, help_text=_("By a device that waits or waited in the queue of an external cluster.")
+    )
+    minting_at = models.DateTimeField(_("asked of the server"), null=True, blank=True, help_text=_("After it had waited in the queue."))
     issued_at = models.DateTimeField(_("issued"), null=True, blank=True)
     redeemed_at = models.DateTimeField(_("redeemed"), null=True, blank=True)
     settled_at = models.DateTimeField(_("settled"), null=True, blank=True, help_text=_("When the sweeper reclaimed or closed it, once."))
@@ -115,7 +129,7 @@ class Grant(models.Model):
                 name="idempotency_key_names_one_grant",
             ),
             models.UniqueConstraint(
-                fields=["slot"], condition=Q(state__in=["reserved", "issued", "unknown"]), name="slot_holds_one_live_key"
+                fields=["slot"], condition=Q(state__in=["queued", "reserved", "issued", "unknown"]), name="slot_holds_one_live_key"
             ),
             models.UniqueConstraint(fields=["cluster", "key_id"], condition=Q(key_id__isnull=False), name="key_belongs_to_one_grant"),
             models.UniqueConstraint(
@@ -126,10 +140,15 @@ class Grant(models.Model):
             models.CheckConstraint(
                 condition=~Q(state__in=["issued", "redeemed"]) | Q(key_id__isnull=False), name="issued_grant_has_key_id"
             ),
+            models.CheckConstraint(
+                condition=~Q(state="queued") | Q(key_id__isnull=True, asked_at__isnull=False), name="queued_grant_waits_for_its_key"
+            ),
             models.CheckConstraint(condition=~Q(state="redeemed") | Q(redeemed_at__isnull=False), name="redeemed_grant_has_its_time"),
         ]
         indexes = [
             models.Index(fields=["cluster", "expires_at"], condition=Q(settled_at=None), name="grants_to_settle"),
+            models.Index(fields=["cluster", "created_at"], condition=Q(key_prefix=""), name="grants_of_external_cluster"),
+            models.Index(fields=["cluster", "created_at"], condition=Q(state="queued"), name="grants_in_queue"),
         ]
 
     def __str__(self) -> str:
@@ -145,6 +164,15 @@ class Device(models.Model):
     node_id = models.BigIntegerField(_("node id"))
     slot = models.ForeignKey(Slot, models.PROTECT, null=True, blank=True, related_name="devices")
     grant = models.ForeignKey(Grant, models.PROTECT, null=True, blank=True, related_name="devices")
+    brought_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("brought by"),
+        help_text=_("The person who last signed it in."),
+    )
     machine_key = models.CharField(_("machine key"), max_length=80)
     node_key = models.CharField(_("node key"), max_length=80)
     ipv4 = models.GenericIPAddressField(_("IPv4"), null=True, blank=True)
@@ -154,6 +182,7 @@ class Device(models.Model):
     tags = ArrayField(models.CharField(max_length=120), verbose_name=_("tags"), default=list, blank=True)
     ephemeral = models.BooleanField(_("ephemeral"), default=False)
     online = models.BooleanField(_("online"), default=False)
+    first_online_at = models.DateTimeField(_("first online"), null=True, blank=True, help_text=_("As the first poll saw it that did."))
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
     key_expires_at = models.DateTimeField(_("login expires"), null=True, blank=True)
     joined_at = models.DateTimeField(_("joined"))

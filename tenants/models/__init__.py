@@ -2,6 +2,26 @@
 
 from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
 from tenants.models.credentials import ApiToken, EnrolmentKey
+from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce
+from tenants.models.limits import LimitWindow
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
+from tenants.models.trust import IssuerKeys, SpentToken, TrustPolicy
 
-__all__ = ["ApiToken", "AuditChain", "AuditEvent", "AuditSeal", "EnrolmentKey", "Membership", "Plan", "Quota", "Tenant"]
+__all__ = [
+    "ApiToken",
+    "AuditChain",
+    "AuditEvent",
+    "AuditSeal",
+    "Enrolment",
+    "EnrolmentGroup",
+    "EnrolmentKey",
+    "IssuerKeys",
+    "LimitWindow",
+    "Membership",
+    "Nonce",
+    "Plan",
+    "Quota",
+    "SpentToken",
+    "Tenant",
+    "TrustPolicy",
+]

@@ -141,3 +141,6 @@ class Membership(models.Model):
         verbose_name = _("membership")
         verbose_name_plural = _("memberships")
         constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="person_has_one_role_in_a_tenant")]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.get_role_display()}"

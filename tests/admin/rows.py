@@ -15,19 +15,24 @@ from placement.models import (
     Alert,
     Binding,
     Device,
+    DeviceLogin,
     Grant,
     Heat,
     LoadSample,
+    Minting,
     MovePlan,
     Nearness,
+    NetReport,
     PollRun,
+    Refusal,
     Region,
     Slot,
+    StockedKey,
     TenantHour,
     Waiting,
     Watch,
 )
-from tenants import audit, tokens
+from tenants import audit, enrolments, groups, tokens, trust
 from tenants.models import Membership
 from tests import factories
 
@@ -42,16 +47,30 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         customer = factories.customer()
         tenant = customer.tenant
         tokens.issue(tenant, scopes=["auth_keys"], now=now, lifetime=timedelta(days=1), actor="system:tests")
-        Membership.objects.create(tenant=tenant, user=User.objects.create(username=f"person-{n}"), role="owner")
+        groups.make(tenant, f"tills-{n}", now=now, actor="system:tests")
+        trust.make(tenant, f"ci-{n}", issuer="https://issuer.example", audience="acs", subject="repo:*:main", now=now, actor="system:tests")
+        enrolments.put(tenant, f"till-{n}", state="disabled", reason="stolen", now=now, actor="system:tests")
+        person = User.objects.create(username=f"person-{n}")
+        Membership.objects.create(tenant=tenant, user=person, role="owner")
         Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=n + 1, expected_load=5, reason="the emptiest")
         slot = Slot.objects.create(tenant=tenant, registration_id=f"till-{n}", taken_at=now)
         grant = Grant.objects.create(
             tenant=tenant, cluster=cluster, slot=slot, enrolment_key=customer.key, state="redeemed", request_digest=b"x" * 32, hostname=f"till-{n}",
             keyring_id="t1", key_prefix=f"prefix{n}", key_id=n + 1, created_at=now, expires_at=now + timedelta(hours=1), redeemed_at=now,
         )  # fmt: skip
-        Device.objects.create(
+        device = Device.objects.create(
             tenant=tenant, cluster=cluster, node_id=n + 1, slot=slot, grant=grant, machine_key=f"mkey:{n}", node_key=f"nodekey:{n}",
             ipv4=f"100.64.0.{n + 1}", hostname=f"till-{n}", name=f"till-{n}", online=n % 2 == 0, joined_at=now, seen_at=now,
+            brought_by=person,
+        )  # fmt: skip
+        DeviceLogin.objects.create(
+            auth_digest=str(n).encode(), tenant=tenant, cluster=cluster, user=person, slot=slot, device=device, state="registered", node_id=n + 1,
+            claimed_at=now, settled_at=now,
+        )  # fmt: skip
+        Minting.objects.get_or_create(cluster=cluster, defaults={"seconds": 0.12, "minted": 3})
+        StockedKey.objects.across_tenants().create(
+            tenant=tenant, cluster=cluster, state="ready", key_id=1000 + n, secret_sealed="t1.sealed-away", created_at=now,
+            ready_at=now, expires_at=now + timedelta(hours=1, microseconds=n),
         )  # fmt: skip
         PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(
@@ -77,6 +96,10 @@ def engine_rows(cluster, n: int, now) -> None:
             "before": {"mean": 0.5, "highest": 0.6, "ratio": 1.2}, "after": {"mean": 0.5, "highest": 0.5, "ratio": 1.0},
         },
     )  # fmt: skip
+    NetReport.objects.create(tenant=wished, registration_id=f"till-{n}", at=now, by="system:tests", told={"udp": False})
+    Refusal.objects.create(
+        tenant=wished, account=wished.account, registration_id=f"till-{n}", code="quota-exceeded", first_at=now, last_at=now
+    )
     Heat.objects.get_or_create(cluster=cluster, defaults={"at": now, "measured": 0.4})
     TenantHour.objects.create(tenant=wished, hour=now, peak=3)
     Alert.objects.create(kind="no-room", subject=f"till-{n}", opened_at=now, last_at=now, facts={"region": "eu"})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
 from placement.models import Cluster, Device
-from tenants import credentials, lifecycle
-from tenants.models import ApiToken, AuditEvent, EnrolmentKey, Plan, Tenant
+from tenants import credentials, enrolments, groups, lifecycle
+from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Membership, Plan, Tenant, TrustPolicy
 from tenants.tokens import digest_of
 from tests import factories
 from tests.admin.rows import fill
@@ -144,6 +147,23 @@ def test_a_scope_that_only_operators_have_is_refused_for_a_tenant(office):
     assert "scopes" in answer.context["form"].errors
 
 
+def test_a_new_member_gets_a_link_this_once_another_role_and_leaves(office):
+    tenant = factories.tenant("acme-inc")
+    said = {"tenant": tenant.pk, "email": "ann@people.example", "role": "owner"}
+    refused = office.post("/admin/tenants/membership/add/", said)
+    assert "obody has verified this address" in refused.content.decode()
+    made = office.post("/admin/tenants/membership/add/", {**said, "new": "on"})
+    assert "http://testserver/accounts/password/reset/key/" in made.content.decode()
+    held = Membership.objects.of(tenant).get()
+    assert "The last owner stays" in act(office, held, "remove").content.decode()
+    other = office.post("/admin/tenants/membership/add/", {**said, "email": "bob@people.example", "new": "on"})
+    assert other.status_code == 200
+    act(office, held, "role", role="member")
+    act(office, held, "remove")
+    assert Membership.objects.of(tenant).get().user.email == "bob@people.example"
+    assert (acts("member.add"), acts("member.remove")) == (["operator:olga"] * 2, ["operator:olga"])
+
+
 def test_a_clusters_states(office, fleet_cluster):
     for verb, state in (("cordon", "cordoned"), ("drain", "draining"), ("uncordon", "active"), ("offline", "offline")):
         assert act(office, fleet_cluster.row, verb).status_code == 200
@@ -213,3 +233,73 @@ def test_an_unknown_verb_or_row_is_not_found(office):
     tenant = factories.tenant()
     assert office.get(reverse("admin:tenants_tenant_act", args=[tenant.pk, "explode"])).status_code == 404
     assert office.get(f"/admin/tenants/tenant/{'0' * 8}-0000-0000-0000-{'0' * 12}/act/suspend/").status_code == 404
+
+
+def test_a_group_is_made_changed_and_its_secrets_replaced_and_shown_once(office):
+    tenant = factories.tenant()
+    said = {
+        "tenant": tenant.pk,
+        "name": "tills",
+        "allowed": "till-*\nkiosk-?",
+        "lifetime_minutes": 30,
+        "re_enrolment": "keep",
+        "max_devices": 5,
+    }
+    shown = office.post("/admin/tenants/enrolmentgroup/add/", said)
+    assert "no-store" in shown["Cache-Control"]
+    secrets = re.findall(r"acs-group-[\w-]{43}", shown.content.decode())
+    assert len(set(secrets)) == 2
+    group = EnrolmentGroup.objects.of(tenant).select_related("key").get()
+    assert (group.allowed, group.key.re_enrolment, group.key.max_devices) == (["till-*", "kiosk-?"], "keep", 5)
+    assert group.key.key_lifetime == timedelta(minutes=30)
+    act(office, group, "change", allowed="", denied="till-9", lifetime_minutes=10, re_enrolment="new", approval="on")
+    group = EnrolmentGroup.objects.of(tenant).select_related("key").get()
+    assert (group.allowed, group.denied, group.key.approval, group.key.max_devices) == ([], ["till-9"], True, None)
+    replaced = act(office, group, "rotate-secondary").content.decode()
+    [fresh] = re.findall(r"acs-group-[\w-]{43}", replaced)
+    assert groups.secret_of(EnrolmentGroup.objects.of(tenant).get(), "secondary") == fresh not in secrets
+    for page in ("change", "history"):
+        assert fresh not in office.get(reverse(f"admin:tenants_enrolmentgroup_{page}", args=[group.pk]), follow=True).content.decode()
+    act(office, group, "revoke")
+    assert EnrolmentKey.objects.of(tenant).get(pk=group.pk).revoked_at is not None
+    assert acts("enrolment_group.rotate") == ["operator:olga"]
+
+
+def test_a_pattern_that_is_none_is_refused_at_its_field(office):
+    said = {"tenant": factories.tenant().pk, "name": "tills", "allowed": "till 7", "lifetime_minutes": 30, "re_enrolment": "keep"}
+    answer = office.post("/admin/tenants/enrolmentgroup/add/", said)
+    assert "till 7" in answer.context["form"].errors["allowed"][0]
+
+
+def test_devices_that_wait_are_accepted_or_refused_together(office):
+    tenant, key = factories.tenant(), factories.customer().key
+    for name in ("till-1", "till-2", "till-3"):
+        enrolments.apply_for(tenant.pk, name, key_id=key.pk, hostname=name, os="linux", now=timezone.now())
+    ids = list(Enrolment.objects.of(tenant).exclude(registration_id="till-3").values_list("pk", flat=True))
+    page = "/admin/tenants/enrolment/"
+    office.post(page, {"action": "accept", "_selected_action": ids, "confirmed": "1"}, follow=True)
+    act(office, Enrolment.objects.of(tenant).get(registration_id="till-3"), "disable", reason="not ours")
+    assert dict(Enrolment.objects.of(tenant).values_list("registration_id", "state")) == {
+        "till-1": "enabled",
+        "till-2": "enabled",
+        "till-3": "disabled",
+    }
+    act(office, Enrolment.objects.of(tenant).get(registration_id="till-1"), "forget")
+    assert Enrolment.objects.of(tenant).count() == 2
+
+
+def test_a_trust_policy_is_made_changed_and_revoked(office):
+    tenant = factories.tenant()
+    said = {
+        "tenant": tenant.pk, "name": "ci", "issuer": "https://issuer.example", "audience": "acs", "subject": "repo:acme/*", "claims": "{}",
+        "registration_claim": "sub", "lifetime_minutes": 30, "ephemeral": "on",
+    }  # fmt: skip
+    wrong = office.post("/admin/tenants/trustpolicy/add/", {**said, "subject": "*"})
+    assert wrong.context["form"].errors["subject"]
+    office.post("/admin/tenants/trustpolicy/add/", said)
+    policy = TrustPolicy.objects.of(tenant).get()
+    act(office, policy, "change", **{**said, "subject": "repo:acme/app:*", "claims": '{"ref": "refs/heads/main"}'})
+    policy = TrustPolicy.objects.of(tenant).select_related("key").get()
+    assert (policy.subject, policy.claims, policy.key.ephemeral) == ("repo:acme/app:*", {"ref": "refs/heads/main"}, True)
+    act(office, policy, "revoke")
+    assert EnrolmentKey.objects.of(tenant).get(pk=policy.pk).revoked_at is not None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from placement import events
-from placement.models import Cluster, Fleet
+from placement.models import Cluster, Device, Fleet
 from tenants.models import AuditEvent
 from tests import factories
 from tests.api.callers import Program, program_of, said
@@ -55,7 +55,10 @@ def names(program: Program, query: str = "") -> set[str]:
 def test_a_device_that_joined_is_listed_renamed_expired_and_deleted(server, customer, program):
     join(server, customer, "till-7")
     device = only(program)
-    assert (device["name"], device["registration_id"], device["unexpected"]) == ("till-7", "till-7", "")
+    assert (device["name"], device["registration_id"], device["unexpected"], device["brought_by"]) == ("till-7", "till-7", "", None)
+    Device.objects.of(customer.tenant).update(brought_by=factories.person("ann@people.example"))
+    device = only(program)
+    assert device["brought_by"] == "ann@people.example"
     path = f"tenants/acme-inc/devices/{device['id']}"
     assert program.get(path).json() == device
 

@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from placement import moveplans
 from placement.models import Binding, Decision, Device
-from tenants import lifecycle, tokens
-from tenants.models import ApiToken
+from tenants import enrolments, groups, lifecycle, tokens, trust
+from tenants.models import ApiToken, TrustPolicy
 from tests import factories
 from tests.api.callers import Program, operator, program_of, said
 from tests.doors import bootstrap
 
 pytestmark = pytest.mark.django_db
-PUBLIC = {"bootstrap", "derp/<slug:cluster_id>.json"}
+PUBLIC = {"bootstrap", "bootstrap/report", "derp/<slug:cluster_id>.json"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -36,7 +36,8 @@ def walk(ids: dict[str, Any]) -> Iterator[str]:
     for pattern in patterns():
         path = str(pattern.pattern)
         for name, converter in pattern.pattern.converters.items():
-            path = path.replace(f"<{'uuid' if 'UUID' in type(converter).__name__ else 'slug'}:{name}>", str(ids[name]))
+            kind = {"UUIDConverter": "uuid", "StringConverter": "str"}.get(type(converter).__name__, "slug")
+            path = path.replace(f"<{kind}:{name}>", str(ids[name]))
         assert "<" not in path, path
         yield path
 
@@ -47,6 +48,9 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
     customer = factories.customer("victim")
     assert bootstrap(customer.secret).status_code == 200
     token, _ = tokens.issue(customer.tenant, scopes=["auth_keys"], now=timezone.now(), lifetime=timedelta(hours=1), actor="system:tests")
+    policy = trust.make(
+        customer.tenant, "ci", issuer="https://issuer.example", audience="acs", subject="x", now=timezone.now(), actor="system:tests"
+    )
     device = Device.objects.create(
         tenant=customer.tenant,
         cluster=fleet_cluster.row,
@@ -58,10 +62,15 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         seen_at=timezone.now(),
     )
     decision = Decision.objects.of(customer.tenant).get()
+    group, _secrets = groups.make(customer.tenant, "tills", now=timezone.now(), actor="system:tests")
+    enrolment = enrolments.put(customer.tenant, "till-7", state="enabled", now=timezone.now(), actor="system:tests")
     return {
+        "group_id": group.pk,
+        "registration_id": enrolment.registration_id,
         "account": customer.account,
         "key_id": customer.key.pk,
         "token_id": token.pk,
+        "policy_id": policy.pk,
         "device_id": device.pk,
         "cluster_id": fleet_cluster.cluster_id,
         "decision_id": decision.pk,
@@ -91,12 +100,13 @@ def test_ids_of_another_tenant_do_not_exist_under_ones_own_account(victim):
     tenant = factories.tenant("stranger")
     stranger, chief = program_of(tenant), operator()
     for path in walk(victim | {"account": "stranger"}):
-        if any(str(victim[name]) in path for name in ("key_id", "token_id", "device_id")):
+        if any(str(victim[name]) in path for name in ("key_id", "token_id", "policy_id", "device_id", "group_id", "registration_id")):
             for method in ("GET", "PATCH", "DELETE", "POST"):
-                assert stranger.call(method, path, {"name": "x"}).status_code in (403, 404, 405), (method, path)
-                assert chief.call(method, path, {"name": "x"}).status_code in (404, 405), (method, path)
+                assert stranger.call(method, path, {"name": "x"}).status_code in (400, 403, 404, 405), (method, path)
+                assert chief.call(method, path, {"name": "x"}).status_code in (400, 404, 405), (method, path)
     key = ApiToken.objects.across_tenants().get(pk=victim["token_id"])
     assert key.revoked_at is None
+    assert TrustPolicy.objects.across_tenants().get(pk=victim["policy_id"]).key.revoked_at is None
     assert Device.objects.across_tenants().get(pk=victim["device_id"]).name == "d"
 
 
@@ -171,7 +181,7 @@ def test_no_list_shows_a_row_of_another_tenant(victim, fleet_cluster):
     mine = factories.customer("mine")
     bootstrap(mine.secret)
     program = program_of(mine.tenant)
-    for kind in ("enrolment-keys", "devices", "grants", "audit"):
+    for kind in ("enrolment-keys", "trust-policies", "devices", "grants", "audit"):
         text = program.get(f"tenants/mine/{kind}?limit=200").content.decode()
         for value in victim.values():
             assert str(value) not in text or value == victim["cluster_id"], kind

@@ -48,10 +48,11 @@ def test_every_operation_with_a_body_shows_one(document):
 
 def test_every_operation_says_which_credential_it_wants(document):
     wants = {name: operation.get("security", []) for name, operation in operations(document)}
-    assert wants.pop("post /api/v1/bootstrap") == [{"enrolmentKey": []}, {}]
+    assert wants.pop("post /api/v1/bootstrap") == [{"enrolmentKey": []}, {"deviceSignature": []}, {}]
+    assert wants.pop("post /api/v1/bootstrap/report") == [{"enrolmentKey": []}, {"deviceSignature": []}]
     assert wants.pop("get /api/v1/derp/{cluster_id}.json") in ([], [{}])
     assert all(scheme == [{"apiToken": []}] for scheme in wants.values()), wants
-    assert {"apiToken", "enrolmentKey"} <= set(document["components"]["securitySchemes"])
+    assert {"apiToken", "enrolmentKey", "deviceSignature"} <= set(document["components"]["securitySchemes"])
 
 
 def test_every_operation_has_a_name_of_its_own(document):

@@ -11,20 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import manage
 from tests.live import LiveService, run_web
 
 PASSWORD = "only-in-tests-3"
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 PICTURES = os.environ.get("ACS_PICTURES", "")  # a folder for screenshots of every page, for people to look at
-
-
-@pytest.fixture(scope="session")
-def static_root(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Path:
-    """Static files as in production: collected, with hashed names."""
-    folder = tmp_path_factory.mktemp("static")
-    manage("collectstatic", "--no-input", "--verbosity", "0", ACS_STATIC_ROOT=str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -277,6 +278,46 @@ def test_a_device_without_a_key_is_let_in_by_name(admin: Admin, user: User, new_
     assert (node.hostname, node.user_id, node.key_id, node.registered_by) == ("interactive", user.id, None, "cli")
     with pytest.raises(ClusterRefused, match="not found in registration cache"):
         admin.register(user.name, auth_id)
+
+
+def test_the_same_machine_let_in_again_keeps_its_row_and_under_another_user_is_a_second_node(
+    admin: Admin, user: User, new_machine: NewMachine
+) -> None:
+    machine, other = new_machine(), admin.make_user(f"{user.name}-other")
+    first = admin.register(user.name, machine.ask("again"))
+    machine.leave()
+    again = admin.register(user.name, machine.ask("again"))
+    assert (again.id, again.ipv4, again.name, again.created_at) == (first.id, first.ipv4, first.name, first.created_at)
+    assert again.node_key != first.node_key
+    machine.leave()
+    second = admin.register(other.name, machine.ask("again"))
+    assert (second.machine_key, second.user_name) == (first.machine_key, other.name)
+    assert second.id != first.id
+    assert second.ipv4 != first.ipv4
+
+
+def test_a_tagged_machine_is_handed_over_in_place_to_whoever_lets_it_in_and_can_be_given_back(
+    admin: Admin, user: User, new_machine: NewMachine, server: Server
+) -> None:
+    """On a fleet the database refuses it, and the server's memory has done it all the same: what cannot be stored is not undone there."""
+    machine, other, tag = new_machine(), admin.make_user(f"{user.name}-other"), f"tag:{user.name}--pos"
+    first = admin.register(user.name, machine.ask("managed"))
+    admin.put_policy(json.dumps({"tagOwners": {tag: []}, "acls": []}))
+    admin.set_tags(first.id, [tag])
+    machine.leave()
+    on_fleet = server.database["type"] == "postgres"
+    with pytest.raises(ClusterRefused, match=f"device {first.id} belongs to tenant {user.name}") if on_fleet else nullcontext():
+        admin.register(other.name, machine.ask("managed"))
+    stolen = admin.node(first.id)
+    assert (stolen.ipv4, stolen.tags, stolen.user_name) == (first.ipv4, (), other.name)
+
+    admin.expire_node(first.id)
+    admin.set_tags(first.id, [tag])
+    back = admin.node(first.id)
+    assert (back.tags, back.user_id) == ((tag,), None)
+    assert back.expiry is not None
+    assert back.expiry <= datetime.now(UTC)
+    assert server.rows(f"select user_id, tags from nodes where id = {first.id}") == [(None, f'["{tag}"]')]
 
 
 def test_an_ephemeral_device_is_gone_when_it_logs_out_and_another_one_stays_expired(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 import psycopg
 import pytest
+from django.utils import timezone
 from psycopg import sql
 
+from acs.sweep import sweep
 from placement import events
 from placement.headscale.fleet import connect
 from placement.models import Binding, Cluster, Device, Fleet, Grant
+from tenants import lifecycle
 from tests import factories
 from tests.cluster_servers import serve_external
 from tests.conftest import WORKER, clusters_to_drop, fresh_cluster_id, manage, superuser, url_as
@@ -99,8 +105,6 @@ def test_events_of_a_fleet_elsewhere_are_heard_and_deleted_after_their_effect(tm
 
 @pytest.mark.parametrize("real", [False, pytest.param(True, marks=[pytest.mark.headscale, pytest.mark.tailscale])])
 def test_a_device_joins_an_external_server_with_the_key_that_bootstrap_minted_there(real, tmp_path, db):
-    from django.utils import timezone
-
     from acs.poll import poll
 
     customer = factories.customer("acme-inc")
@@ -111,3 +115,61 @@ def test_a_device_joins_an_external_server_with_the_key_that_bootstrap_minted_th
         seen = Device.objects.of(customer.tenant).get()
         assert (seen.name, seen.online, seen.unexpected, customer.quota().used) == ("till-7", True, "", 1)
         assert Binding.objects.of(customer.tenant).get().cluster_id == cluster_id
+
+
+def test_a_fleet_elsewhere_that_is_away_for_a_moment_is_asked_again_by_the_same_request(tmp_path, db):
+    """Its database says no to the first connections, as one that restarts: the device does not notice."""
+    customer = factories.customer()
+    with fleet_elsewhere(tmp_path / "c") as there:
+        bootstrap(customer.secret)
+        database = there.url.split("/")[-1].split("?")[0]
+        closed = sql.SQL("alter database {} with allow_connections {}")
+        with superuser("postgres") as admin:
+            admin.execute(closed.format(sql.Identifier(database), sql.SQL("false")))
+            reopen = threading.Timer(0.4, lambda: opened(database))
+            reopen.start()
+            answer = bootstrap(customer.secret, {"registration_id": "till-7"})
+            reopen.join()
+        assert answer.status_code == 200, answer.json()
+        assert len(keys_there(there)) == 2
+
+
+def opened(database: str) -> None:
+    with superuser("postgres") as admin:
+        admin.execute(sql.SQL("alter database {} with allow_connections true").format(sql.Identifier(database)))
+
+
+def test_a_fleet_elsewhere_that_hangs_keeps_nobody_for_long(tmp_path, db):
+    customer = factories.customer()
+    with fleet_elsewhere(tmp_path / "c") as there:
+        bootstrap(customer.secret)
+        with psycopg.connect(url_as("postgres", there.url.split("/")[-1].split("?")[0])) as holder:
+            holder.execute("lock table headscale.pre_auth_keys in access exclusive mode")
+            begun = time.monotonic()
+            answer = bootstrap(customer.secret, {"registration_id": "till-7"})
+            took = time.monotonic() - begun
+            holder.rollback()
+        assert (answer.status_code, answer.json()["code"]) == (503, "cluster-busy")
+        assert took < 4
+        assert bootstrap(customer.secret, {"registration_id": "till-7"}).status_code == 200
+        assert len(keys_there(there)) == 2
+
+
+def test_what_no_request_could_put_into_a_fleet_elsewhere_the_sweeper_puts(tmp_path, db):
+    customer, suspended = factories.customer(), factories.customer()
+    with fleet_elsewhere(tmp_path / "c") as there:
+        for each in (customer, suspended):
+            bootstrap(each.secret)
+        fleet = Fleet.objects.get(clusters=there.cluster_id)
+        move_database(fleet, connect.seal(fleet.name, "host=127.0.0.1 port=1 dbname=none", ""))
+        for each in (customer, suspended):
+            assert bootstrap(each.secret, {"registration_id": "till-7"}).status_code == 503
+        move_database(fleet, fleet.database_url_sealed)
+        lifecycle.suspend(suspended.tenant, reason="unpaid", now=timezone.now(), actor="system:tests")
+        sweep(there.cluster_id, now=timezone.now() + timedelta(minutes=1))
+        told = bootstrap(customer.secret, {"registration_id": "till-7"}).json()
+        prefixes = [prefix for prefix, _ in keys_there(there)]
+        assert len(prefixes) == 3
+        assert told["auth_key"][11:23] in prefixes
+        assert not Grant.objects.of(customer.tenant).filter(state="reserved").exists()
+        assert Grant.objects.of(suspended.tenant).filter(state="reserved").count() == 1, "not for who is suspended"

@@ -15,6 +15,7 @@ import pytest
 from django.utils import timezone
 
 from acs.poll import poll
+from acs.sweep import sweep
 from placement import clusters
 from placement.models import Binding, Cluster, Grant, Watch
 from tests import factories
@@ -222,3 +223,24 @@ def test_a_key_that_was_made_in_silence_is_found_by_its_expiration_and_ended(ext
         assert all(key.expiration <= timezone.now() for key in admin.keys())
     look_again(cluster_id, seconds=5)
     assert customer.quota().used == 0
+
+
+def test_a_key_whose_slot_got_another_one_is_expired_on_the_external_server_and_holds_its_slot_until_then(external):
+    """The same device came with another credential: of its two keys one may still be used, and the sweeper sees to it."""
+    customer, cluster_id, server = external
+    _key, other = factories.enrolment_key(customer.tenant)
+    first = bootstrap(customer.secret, {"registration_id": "till-7"}).json()["auth_key"]
+    second = bootstrap(other, {"registration_id": "till-7"}).json()["auth_key"]
+    assert first != second
+    replaced = Grant.objects.of(customer.tenant).get(state="expired")
+    assert replaced.expires_at > timezone.now()
+    look_again(cluster_id, seconds=5)
+    assert Grant.objects.of(customer.tenant).get(pk=replaced.pk).settled_at is None  # its key could still be used
+    sweep(cluster_id, now=timezone.now())
+    with server.admin() as admin:
+        ends = {key.id: key.expiration for key in admin.keys()}
+    assert ends[replaced.key_id] <= timezone.now()
+    assert sum(end > timezone.now() for end in ends.values()) == 2  # the first customer's, and the device's new one
+    look_again(cluster_id, seconds=10)
+    assert Grant.objects.of(customer.tenant).get(pk=replaced.pk).settled_at is not None
+    assert customer.quota().used == 2

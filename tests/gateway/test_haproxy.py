@@ -267,7 +267,9 @@ def test_the_register_page_is_acss_own_when_it_has_an_address(tmp_path):
     try:
         status, answer = running.ask(f"whatever.{DOMAIN}", "/register/hskey-authreq-abc?x=1")
         assert status == 302
-        assert "\r\nlocation: https://acs.example/register/hskey-authreq-abc?x=1\r\n" in answer
+        assert f"\r\nlocation: https://acs.example/register/hskey-authreq-abc?host=whatever.{DOMAIN}\r\n" in answer
+        _, with_port = running.ask("A.example:8443", "/register/hskey-authreq-abc")
+        assert "\r\nlocation: https://acs.example/register/hskey-authreq-abc?host=a.example%3A8443\r\n" in with_port
         assert running.ask(ACME, "/register/../api")[0] == 403
     finally:
         running.kill()

@@ -148,6 +148,6 @@ def test_the_command_checks_syncs_and_renders(bind, haproxy, capsys, tmp_path: P
     call_command("gateway", "config", "--certificate", "/etc/haproxy/wildcard.pem", "--acs-url", "https://acs.example")
     text = capsys.readouterr().out
     assert f"*.{DOMAIN}" in text
-    assert "redirect prefix https://acs.example" in text
+    assert "redirect location https://acs.example%[path]?host=" in text
     with pytest.raises(CommandError, match="No tenant"):
         call_command("gateway", "cut", "nobody")

@@ -283,3 +283,10 @@ def test_a_tenant_that_leaves_the_dedicated_plan_gives_its_reservation_back(flee
     queue.serve_all(now=timezone.now())
     assert own.row.reserved_for is None
     assert not Waiting.objects.of(tenant).exists()
+
+
+def test_a_cluster_for_more_devices_than_there_are_takes_tenants(fleet_clusters):
+    """Its cap is worked out in numbers that are large enough."""
+    fleet_clusters(capacity=2_000_000_000)
+    bindings.settle(factories.tenant(), wish=Wish(), now=timezone.now())
+    assert Binding.objects.across_tenants().count() == 1

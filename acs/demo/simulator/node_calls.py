@@ -36,7 +36,8 @@ def expire_node(state: State, words: Words, node_id: str) -> Answer:
     with state.nodes.lock:
         node = state.node(node_id, gone)
         node.expiry = None if never else expiry or datetime.now(UTC)
-        state.nodes.save(node, expiry=True)
+        state.store.all("UPDATE nodes SET expiry = %s WHERE id = %s", node.expiry, node.id)  # nothing else of the row, as there
+    state.nodes.written()
     return {"node": protocol.node(node)}
 
 

@@ -31,7 +31,7 @@ def own_database() -> str:
 
 def connect(conninfo: str) -> Connection:
     """A connection in which each statement is its own transaction unless `with connection.transaction()` says otherwise."""
-    return psycopg.connect(make_conninfo(conninfo, connect_timeout=5), autocommit=True)
+    return psycopg.connect(make_conninfo("connect_timeout=5", **conninfo_to_dict(conninfo)), autocommit=True)
 
 
 def as_role(conninfo: str, role: str, password: str = "") -> str:

@@ -43,7 +43,17 @@ RIGHTS: dict[str, Rights] = {
     "tenants_tenant": (FULL, FULL, "select, update (title)"),
     # credentials
     "tenants_enrolmentkey": (FULL, "select, update, delete", NONE),
+    "tenants_enrolmentgroup": (FULL, READ, NONE),
+    "tenants_nonce": (APPEND, "select, delete", NONE),
+    "tenants_limitwindow": (FULL, FULL, NONE),
     "tenants_apitoken": (FULL, "select, update, delete", NONE),
+    "tenants_trustpolicy": (FULL, "select, delete", NONE),
+    "tenants_issuerkeys": ("select, insert, update", "select, insert, update", NONE),
+    "tenants_spenttoken": ("select, insert, delete", "select, delete", NONE),  # a used token never becomes another one
+    # people, their accounts and addresses
+    "tenants_membership": (FULL, READ, NONE),
+    "account_emailaddress": (FULL, READ, NONE),
+    "account_emailconfirmation": (FULL, NONE, NONE),
     # Django's own
     "auth_user": (FULL, READ, NONE),
     "auth_group": (FULL, READ, NONE),

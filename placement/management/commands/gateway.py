@@ -28,7 +28,9 @@ class Command(BaseCommand):
         render.add_argument("--http", default=":80")
         render.add_argument("--https", default=":443")
         render.add_argument("--cluster-ca", default="@system-ca", help="a file clusters-ca.pem that vouches for clusters which speak TLS")
-        render.add_argument("--acs-url", default="", help="where people approve devices; empty leaves /register/ to the servers")
+        render.add_argument(
+            "--acs-url", default=settings.PUBLIC_URL, help="where people approve devices; empty leaves /register/ to the servers"
+        )
         verbs.add_parser("check", help="name every route that is not as the bindings say; exit status 1 if there is one")
         verbs.add_parser("sync", help="tell every route again, mend and remove what is wrong")
         cut = verbs.add_parser("cut", help="close the open connections of one tenant; its devices come back by themselves")

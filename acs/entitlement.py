@@ -1,0 +1,51 @@
+"""Whether a device may ask at all: its proof, its tenant's state, and what admins decided about this very device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from acs import callers
+from acs.callers import Proof
+from acs.door import BootstrapRequest
+from tenants import enrolments
+from tenants.errors import ApprovalPending, MalformedRequest, RegistrationRefused, TenantSuspended
+from tenants.models import Enrolment, Tenant
+
+
+def recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[bytes, BootstrapRequest]:
+    """The credential's digest, and the request with the registration id that the proof vouches for.
+
+    Raises: BadCredential, RegistrationRefused, MalformedRequest.
+    """
+    caller = callers.recognise(proof, account=request.account, repeatable=request.repeatable, now=now)
+    if caller.registration_id is None:
+        return caller.digest, request
+    if request.registration_id not in (None, caller.registration_id):
+        raise MalformedRequest({"registration_id": _("not the one that the credential is for")})
+    return caller.digest, replace(request, registration_id=caller.registration_id)
+
+
+def refuse_unwanted(state: str, approval: bool, request: BootstrapRequest, tenant_id: UUID, key_id: UUID) -> None:
+    """What admins decided about this very device. Raises: RegistrationRefused, ApprovalPending, MalformedRequest."""
+    if state == Enrolment.State.DISABLED:
+        raise RegistrationRefused("the enrolment is disabled")
+    if approval and state != Enrolment.State.ENABLED:
+        if request.registration_id is None:
+            raise MalformedRequest({"registration_id": _("needed, for an admin has to accept the device")})
+        raise ApprovalPending(_("an admin has to accept the device"), tenant_id, key_id)
+
+
+def apply(unaccepted: ApprovalPending, request: BootstrapRequest, now: datetime) -> None:
+    """The device is in the queue that an admin sees."""
+    device = request.registration_id or ""
+    enrolments.apply_for(unaccepted.tenant_id, device, key_id=unaccepted.key_id, hostname=request.hostname, os=request.os, now=now)
+
+
+def refuse_suspended(state: str) -> None:
+    """Raises: TenantSuspended."""
+    if state != Tenant.State.ACTIVE:
+        raise TenantSuspended(_("the tenant is closed") if state == Tenant.State.CLOSED else _("the tenant is suspended"))

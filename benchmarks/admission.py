@@ -1,0 +1,143 @@
+"""Bootstrap by every way in against its floor, a bare view that executes the very same statements, on the same server in the same run.
+
+Way and floor are measured in turns, so that a machine that slows down slows both; the ratio is the median of the turns' ratios. With a headscale
+binary on PATH, what the stock API of a real server mints a second is measured beside it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import callers, fleet, stock
+from benchmarks.callers import Request, load
+from benchmarks.fleet import Fact
+from benchmarks.report import Report, arguments
+from benchmarks.services import ROOT, Services, services
+from placement.headscale.fleet.binary import free_ports
+
+TENANTS = 50
+WORKERS, THREADS = 2, 4
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    report = Report(options.json)
+    turns, seconds = (2, 1.5) if options.quick else (7, 5.0)
+    with services() as made:
+        facts = fleet.build(made, tenants=TENANTS, quota=1_000_000)
+        ways: dict[str, Callable[[Fact], Request]] = {
+            "bearer": callers.bearer,
+            "signed": callers.signer(facts, devices=2_000),
+            "anonymous": callers.anonymous,
+        }
+        for way in ways:
+            report.add(f"{way}: statements of one bootstrap", count_statements(made, facts[0], way), "count", at_most=4)
+        with serve(made, facts) as (process, url):
+            for way, ask in ways.items():
+                measure(report, url, facts, way, ask, turns=turns, seconds=seconds)
+            for number, pid in enumerate(children(process.pid), 1):
+                report.add(f"memory of web worker {number}, after all that", megabytes(pid), "MB")
+    theirs = stock.mint_rate(3.0 if options.quick else 10.0)
+    if theirs is not None:
+        ours = float(next(f["value"] for f in report.figures if f["figure"] == "bearer: bootstraps"))  # type: ignore[arg-type]
+        report.add("stock API of a real headscale: keys minted", theirs, "per second")
+        report.add("bearer: bootstraps over the stock API's mint rate", ours / theirs, "ratio", at_least=20)
+    report.close()
+
+
+def measure(report: Report, url: str, facts: list[Fact], way: str, ask: Callable[[Fact], Request], *, turns: int, seconds: float) -> None:
+    bare = callers.floor(way)
+    load(url, facts, ask, 1.0)
+    load(url, facts, bare, 1.0)
+    ours, floor = [], []
+    for _ in range(turns):
+        floor.append(load(url, facts, bare, seconds))
+        ours.append(load(url, facts, ask, seconds))
+    rate = statistics.median(len(run) / seconds for run in ours)
+    report.add(f"{way}: floor, the same statements alone", statistics.median(len(run) / seconds for run in floor), "per second")
+    report.add(f"{way}: bootstraps", rate, "per second")
+    ratio = statistics.median(len(one) / len(other) for one, other in zip(ours, floor, strict=True))
+    report.add(f"{way}: over the floor", ratio, "ratio", at_least=0.7)
+    paced = sorted(load(url, facts, ask, seconds * 2, clients=16, rate=0.8 * rate))
+    report.add(f"{way}: p50 at 80 % load", 1000 * paced[len(paced) // 2], "ms")
+    report.add(f"{way}: p99 at 80 % load", 1000 * paced[int(len(paced) * 0.99)], "ms")
+
+
+class serve:  # noqa: N801 - reads as a verb in `with serve(...)`
+    """gunicorn with two workers of four threads, the floor's view added."""
+
+    def __init__(self, made: Services, facts: list[Fact]) -> None:
+        self.port = free_ports(1)[0]
+        command = [sys.executable, "-m", "gunicorn", "benchmarks.floor:application", "--bind", f"127.0.0.1:{self.port}"]
+        command += ["--workers", str(WORKERS), "--worker-class", "gthread", "--threads", str(THREADS)]
+        command += ["--no-control-socket", "--log-level", "error"]
+        told = json.dumps([fact.as_dict() for fact in facts])
+        environment = {**made.environment("web"), "FLOOR_FACTS": told, "ACS_WEB_THREADS": str(THREADS)}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr)
+
+    def __enter__(self) -> tuple[subprocess.Popen[bytes], str]:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection.request("GET", "/floor/anonymous")
+                if connection.getresponse().status == 200:
+                    return self.process, f"http://127.0.0.1:{self.port}"
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit("gunicorn did not come up")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def megabytes(pid: int) -> float:
+    """Proportional set size: what the workers share is counted once."""
+    facts = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(facts.split("Pss:")[1].split()[0]) / 1024
+
+
+COUNT = """
+import json, os, sys
+import django; django.setup()
+from benchmarks import callers
+from benchmarks.fleet import Fact
+from django.test import Client
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+fact, way = Fact(**json.loads(sys.argv[1])), sys.argv[2]
+make = {"bearer": callers.bearer, "signed": callers.signer([fact], 9), "anonymous": callers.anonymous}[way]
+def ask():
+    path, body, headers = make(fact)
+    return Client().post(path, body, content_type="application/json", headers={**headers, "Host": "localhost"})
+assert ask().status_code == 200, ask().content
+with CaptureQueriesContext(connection) as seen:
+    assert ask().status_code == 200
+print(json.dumps(len([query["sql"] for query in seen if query["sql"] not in ("BEGIN", "COMMIT")])))
+"""
+
+
+def count_statements(made: Services, fact: Fact, way: str) -> int:
+    """Counted, not believed: those of a second request, without BEGIN and COMMIT."""
+    environment = {**made.environment("web"), "DJANGO_SETTINGS_MODULE": "acs.settings"}
+    words = [sys.executable, "-c", COUNT, json.dumps(fact.as_dict()), way]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return int(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the pages of credentials share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from tenants import columns
+from tenants.models import ApiToken, EnrolmentKey, Tenant
+
+
+def tenant_field(model: type[Any], **options: Any) -> forms.ModelChoiceField[Tenant]:
+    widget = AutocompleteSelect(model._meta.get_field("tenant"), admin.site)
+    return forms.ModelChoiceField(Tenant.objects.all(), label=_("tenant"), widget=widget, **options)
+
+
+@admin.display(description=_("state"))
+def credential_state(credential: EnrolmentKey | ApiToken) -> str:
+    """Why it does, or does not, let anybody in now."""
+    if credential.revoked_at:
+        return columns.badge("revoked", _("revoked"))
+    if credential.expires_at and credential.expires_at <= timezone.now():
+        return columns.badge("expired", _("expired"))
+    if isinstance(credential, EnrolmentKey) and credential.max_uses is not None and credential.uses >= credential.max_uses:
+        return columns.badge("used-up", _("used up"))
+    return columns.badge("active", _("valid"))
+
+
+@admin.display(description=_("first characters"), ordering="hint")
+def hint(credential: EnrolmentKey | ApiToken) -> str:
+    return columns.code(str(credential))
+
+
+state_of_credential: columns.Column = credential_state
+first_characters: columns.Column = hint
