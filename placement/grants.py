@@ -65,7 +65,7 @@ NO_KEY_YET = "key as (select null::bigint as id from slot)"
 PROMISE = """
 with key_use as (
     update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s, devices = devices + {new}
-    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and (max_devices is null or devices + {new} <= max_devices) returning 1
+    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and ({new} = 0 or max_devices is null or devices < max_devices) returning 1
 ), {slot}, {key}, granted as (
     insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
         ephemeral, keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
