@@ -226,4 +226,5 @@ def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKe
     key_id = external.put(
         cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now
     )
-    grants.mark_issued(promised.grant_id, key_id=key_id, now=now)
+    if not grants.mark_put(promised.grant_id, key_id=key_id, expires_at=promised.expires_at, now=now):
+        raise ClusterSilent(who.cluster_id, "another request of this device was given another key meanwhile")

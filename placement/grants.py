@@ -157,6 +157,14 @@ def mark_issued(grant_id: UUID, *, key_id: int, now: datetime, answer_sealed: st
     return Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.RESERVED).update(**fields) == 1
 
 
+def mark_put(grant_id: UUID, *, key_id: int, expires_at: datetime, now: datetime) -> bool:
+    """A fleet elsewhere has the key. False where the slot got another key while this one was put: then the sweeper expires it there."""
+    if mark_issued(grant_id, key_id=key_id, now=now):
+        return True
+    replaced = Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.EXPIRED, key_id=None, settled_at=None)
+    return replaced.update(key_id=key_id, expires_at=expires_at) == 0
+
+
 def mark_unknown(grant_id: UUID) -> bool:
     """The server fell silent: nobody knows whether the key exists. The sweeper finds out."""
     return Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.RESERVED).update(state=Grant.State.UNKNOWN) == 1
