@@ -61,7 +61,7 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     try:
         return _recognised(request.proof, request, now)
     except (SkewedClock, ReplayedRequest):
-        raise
+        raise  # signed rightly: no guess at a secret
     except BadCredential:
         request.trail.spent.clear()  # how often a worthless secret was tried is nobody's to know: it may have been somebody's once
         throttle.spend(request.trail.spent, Hit("bad-credential", request.address, shown=True))
@@ -71,7 +71,12 @@ def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
 def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admission:
     if proof.kind == "token":  # recognising one may mean asking its issuer
         throttle.spend(request.trail.spent, Hit("address", request.address))
-    digest, request = entitlement.recognise(proof, request, now)
+    try:
+        digest, request = entitlement.recognise(proof, request, now)
+    except (SkewedClock, ReplayedRequest, RegistrationRefused):
+        if proof.kind != "token":
+            throttle.spend(request.trail.spent, Hit("address", request.address))
+        raise
     request.trail.digest, request.trail.registration_id = digest, request.registration_id
     tenant_id = credentials.tenant_of(digest)
     limits = [Hit("credential", digest.hex()[:32], shown=True), *([Hit("account", str(tenant_id))] if tenant_id else [])]
@@ -221,4 +226,5 @@ def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKe
     key_id = external.put(
         cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now
     )
-    grants.mark_issued(promised.grant_id, key_id=key_id, now=now)
+    if not grants.mark_put(promised.grant_id, key_id=key_id, expires_at=promised.expires_at, now=now):
+        raise ClusterSilent(who.cluster_id, "another request of this device was given another key meanwhile")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -26,7 +27,13 @@ def recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[b
         return caller.digest, request
     if request.registration_id not in (None, caller.registration_id):
         raise MalformedRequest({"registration_id": _("not the one that the credential is for")})
-    return caller.digest, replace(request, registration_id=caller.registration_id)
+    own = _own(request.idempotency_key, caller.registration_id)
+    return caller.digest, replace(request, registration_id=caller.registration_id, idempotency_key=own)
+
+
+def _own(idempotency_key: str | None, registration_id: str) -> str | None:
+    """A group's devices, and a policy's workloads, share one credential, and may send one body: their idempotency keys are kept apart by their names."""
+    return hashlib.sha256(f"{registration_id}\n{idempotency_key}".encode()).hexdigest() if idempotency_key else None
 
 
 def refuse_unwanted(state: str, approval: bool, request: BootstrapRequest, tenant_id: UUID, key_id: UUID) -> None:

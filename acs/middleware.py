@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import structlog
 from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import NotFound
 
 from acs import errors
+from tenants.errors import MalformedRequest
 
 log = structlog.get_logger(__name__)
 USABLE = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")  # an id from outside ends up in logs and in the audit
@@ -31,7 +33,7 @@ class RequestContext:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         begun = time.monotonic()
         try:
-            response = self.get_response(request)
+            response = _unnamable(request) or self.get_response(request)
             response["X-Request-ID"] = request_id
             tell = log.debug if request.path in QUIET and response.status_code < 400 else log.info
             milliseconds = round((time.monotonic() - begun) * 1000, 1)
@@ -49,3 +51,12 @@ class RequestContext:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:  # noqa: ARG002 - Django's signature
         """Views without DRF: what the table foresees is answered by it, all else goes the way of a 500."""
         return errors.answer(error)
+
+
+def _unnamable(request: HttpRequest) -> HttpResponse | None:
+    """PostgreSQL keeps no NUL in a text: nothing has a name with one, and no query of ours could ask for it."""
+    if "\0" in request.path:
+        return errors.answer(NotFound())
+    if "%00" in request.META.get("QUERY_STRING", ""):
+        return errors.answer(MalformedRequest({"query": "no NUL belongs into it"}))
+    return None

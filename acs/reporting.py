@@ -31,9 +31,9 @@ def take(proof: Proof | None, told: Mapping[str, Any], *, address: str, now: dat
         raise
     named = told.get("registration_id")
     registration_id = caller.registration_id or named
-    if not isinstance(registration_id, str):
+    if not isinstance(registration_id, str) or not isinstance(named, str | None):
         raise MalformedRequest({"registration_id": "needed: the device's name for itself"})
-    if caller.registration_id and named not in (None, caller.registration_id):
+    if caller.registration_id and named is not None and named.lower() != caller.registration_id:
         raise MalformedRequest({"registration_id": "not the one that the credential is for"})
     said = {name: value for name, value in told.items() if name != "registration_id"}
     notes.report(key.tenant, registration_id, said, by=f"device:{registration_id}", now=now)

@@ -7,6 +7,7 @@ wide nor closes. They begin anew at either change.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Hit:
     name: str
     who: str
     shown: bool = False
+
+    @property
+    def whom(self) -> str:
+        """Who is counted. Whoever has one IPv6 address has the 2^64 of its network: they are one caller."""
+        return _network(self.who) if ":" in self.who else self.who
 
     @property
     def item(self) -> RateLimitItem:
@@ -92,8 +98,8 @@ def _results(hits: Sequence[Hit]) -> list[Result]:
 
 
 def _alone(limiter: RateLimiter, hit: Hit) -> Result:
-    allowed = limiter.hit(hit.item, hit.name, hit.who)
-    stats = limiter.get_window_stats(hit.item, hit.name, hit.who) if hit.shown or not allowed else None
+    allowed = limiter.hit(hit.item, hit.name, hit.whom)
+    stats = limiter.get_window_stats(hit.item, hit.name, hit.whom) if hit.shown or not allowed else None
     return hit, allowed, stats.remaining if stats else 0, stats.reset_time if stats else 0.0
 
 
@@ -109,7 +115,7 @@ def _together(hits: Sequence[Hit]) -> list[Result]:
         item, allowed = hit.item, bool(next(answers))
         window = next(answers) if hit.shown else None
         if not allowed and window is None:
-            stats = limiter.get_window_stats(item, hit.name, hit.who)
+            stats = limiter.get_window_stats(item, hit.name, hit.whom)
             results.append((hit, allowed, stats.remaining, stats.reset_time))
         else:
             begun, count = (float(window[0]), int(window[1])) if window else (time(), 0)
@@ -122,7 +128,7 @@ def _asked(storage: Any, hits: Sequence[Hit]) -> Any:
     pipe, now = storage.get_connection().pipeline(transaction=False), time()
     for hit in hits:
         item = hit.item
-        key, expiry = storage.prefixed_key(item.key_for(hit.name, hit.who)), item.get_expiry()
+        key, expiry = storage.prefixed_key(item.key_for(hit.name, hit.whom)), item.get_expiry()
         pipe.evalsha(storage.lua_acquire_moving_window.sha, 1, key, now, item.amount, expiry, 1)
         if hit.shown:
             pipe.evalsha(storage.lua_moving_window.sha, 1, key, now - expiry, item.amount)
@@ -136,6 +142,14 @@ class _Away:
 
 
 _away = _Away()
+
+
+def _network(address: str) -> str:
+    try:
+        ip = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip.packed, 64), strict=False))
 
 
 @functools.cache

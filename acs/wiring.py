@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 # acts after which keys that were handed out, or devices, have lost their right: their server is told at once, not by the next sweep
-TAKING = frozenset({"tenant.suspend", "tenant.close", "enrolment_key.revoke"})
+TAKING = frozenset({"tenant.suspend", "tenant.close", "enrolment_key.revoke", "enrolment.disable", "enrolment.put"})
 
 
 def connect() -> None:

@@ -118,5 +118,5 @@ def put_missing(cluster: Cluster, *, now: datetime) -> int:
             continue
         user_id = grant.tenant.binding.headscale_user_id
         key_id = external.put(cluster, key, headscale_user_id=user_id, expires_at=grant.expires_at, ephemeral=grant.ephemeral, now=now)
-        put += grants.mark_issued(grant.pk, key_id=key_id, now=now)
+        put += grants.mark_put(grant.pk, key_id=key_id, expires_at=grant.expires_at, now=now)
     return put

@@ -65,7 +65,7 @@ NO_KEY_YET = "key as (select null::bigint as id from slot)"
 PROMISE = """
 with key_use as (
     update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s, devices = devices + {new}
-    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and (max_devices is null or devices + {new} <= max_devices) returning 1
+    where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and ({new} = 0 or max_devices is null or devices < max_devices) returning 1
 ), {slot}, {key}, granted as (
     insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
         ephemeral, keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
@@ -155,6 +155,14 @@ def mark_issued(grant_id: UUID, *, key_id: int, now: datetime, answer_sealed: st
     """The server has made the key."""
     fields = {"state": Grant.State.ISSUED, "key_id": key_id, "issued_at": now, "answer_sealed": answer_sealed}
     return Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.RESERVED).update(**fields) == 1
+
+
+def mark_put(grant_id: UUID, *, key_id: int, expires_at: datetime, now: datetime) -> bool:
+    """A fleet elsewhere has the key. False where the slot got another key while this one was put: then the sweeper expires it there."""
+    if mark_issued(grant_id, key_id=key_id, now=now):
+        return True
+    replaced = Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.EXPIRED, key_id=None, settled_at=None)
+    return replaced.update(key_id=key_id, expires_at=expires_at) == 0
 
 
 def mark_unknown(grant_id: UUID) -> bool:

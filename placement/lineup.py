@@ -103,9 +103,9 @@ def forget(cluster: Cluster, *, now: datetime) -> int:
 
 
 def entitled(now: datetime) -> Q:
-    """Grants whose tenant is active and whose credential is still valid."""
+    """Grants whose tenant is active, whose credential is still valid and whose device nobody has disabled."""
     lasts = Q(enrolment_key__expires_at=None) | Q(enrolment_key__expires_at__gt=now)
-    return lasts & Q(tenant__state=Tenant.State.ACTIVE, enrolment_key__revoked_at=None)
+    return lasts & Q(tenant__state=Tenant.State.ACTIVE, enrolment_key__revoked_at=None) & ~Q(settling.unwanted())
 
 
 def _queue(cluster_id: str) -> QuerySet[Grant]:

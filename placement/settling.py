@@ -14,11 +14,11 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from placement.models import Cluster, Grant
-from tenants.models import EnrolmentKey
+from tenants.models import Enrolment, EnrolmentKey
 
 log = structlog.get_logger(__name__)
 
@@ -113,10 +113,16 @@ def _never_made(grant: Grant, *, now: datetime) -> None:
 
 
 def orphaned(cluster_id: str, *, now: datetime) -> QuerySet[Grant]:
-    """Grants whose unused keys have to go: their tenant or enrolment key is no longer entitled to them, or their slot has another key by now."""
-    gone = ~Q(tenant__state="active") | Q(enrolment_key__revoked_at__isnull=False)
+    """Grants whose unused keys have to go: their tenant, enrolment key or device is no longer entitled to them, or their slot has another key by now."""
+    gone = ~Q(tenant__state="active") | Q(enrolment_key__revoked_at__isnull=False) | Q(unwanted())
     replaced = Q(state=Grant.State.EXPIRED, settled_at=None, expires_at__gt=now)
     return _grants(cluster_id).filter(Q(gone, state=Grant.State.ISSUED) | replaced)
+
+
+def unwanted() -> Exists:
+    """Of grants: whether an admin has disabled their device."""
+    disabled = Enrolment.objects.across_tenants().filter(state=Enrolment.State.DISABLED)
+    return Exists(disabled.filter(tenant=OuterRef("tenant"), registration_id=OuterRef("slot__registration_id")))
 
 
 def mark_retired(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> None:

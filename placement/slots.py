@@ -19,7 +19,11 @@ from tenants.errors import QuotaExceeded
 
 
 def take_unasked(tenant_id: UUID, *, now: datetime) -> Slot:
-    """A slot for a device that came without a grant. Must run in the transaction that stores the device."""
+    """A slot for a device that came without a grant. Must run in the transaction that stores the device.
+
+    That transaction may go on to settle grants and release slots: its tenant's credentials are locked before the quota, as admission does.
+    """
+    credentials.lock_all(tenant_id)
     quota.count_unasked(tenant_id)
     return Slot.objects.create(tenant_id=tenant_id, taken_at=now)
 

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
 from tenants import audit
@@ -137,13 +137,16 @@ def revoke(key: EnrolmentKey, *, now: datetime, actor: str) -> None:
 
 def lock(key_ids: Collection[UUID]) -> None:
     """These credentials' counts are the caller's until commit. Inside a transaction, before any slot is locked."""
-    list(
-        EnrolmentKey.objects.across_tenants()
-        .select_for_update(of=("self",), no_key=True)
-        .filter(pk__in=key_ids)
-        .order_by("pk")
-        .values_list("pk")
-    )
+    _hold(EnrolmentKey.objects.across_tenants().filter(pk__in=key_ids))
+
+
+def lock_all(tenant_id: UUID) -> None:
+    """The same of all that a tenant has."""
+    _hold(EnrolmentKey.objects.of(tenant_id))
+
+
+def _hold(keys: QuerySet[EnrolmentKey]) -> None:
+    list(keys.select_for_update(of=("self",), no_key=True).order_by("pk").values_list("pk"))
 
 
 def give_back(devices: Mapping[UUID, int]) -> None:

@@ -34,7 +34,8 @@ def accept(enrolment: Enrolment, *, now: datetime, actor: str) -> Enrolment:
 
 
 def disable(enrolment: Enrolment, *, reason: str, now: datetime, actor: str) -> Enrolment:
-    """The device gets no keys; a waiting one is refused by it. Its network access, if it has one, is not touched. Raises: WrongState when disabled."""
+    """The device gets no keys; a waiting one is refused by it. A key that it has not used is retired by the sweeper; its network access, if it has
+    one, is not touched. Raises: WrongState when disabled."""
     return _decide(enrolment, State.DISABLED, "enrolment.disable", of=(State.WAITING, State.ENABLED), reason=reason, now=now, actor=actor)
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 SCHEME = "ACS-HMAC-SHA256"
 SKEW = timedelta(minutes=5)  # how far a device's clock may be off
+LATEST = 253_402_300_799  # the last second of the year 9999, where dates end; twelve digits reach further
 REGISTRATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 SHAPES = {
     "group": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"),
@@ -41,7 +42,7 @@ class Signature:
 
     @property
     def at(self) -> datetime:
-        return datetime.fromtimestamp(int(self.timestamp), UTC)
+        return datetime.fromtimestamp(min(int(self.timestamp), LATEST), UTC)
 
 
 def derive_key(secret: str, registration_id: str) -> str:

@@ -14,6 +14,7 @@ from placement.diagnosis.stages import ASKED, ONLINE, PEERS, REDEEMED, SHOWN, St
 
 FRESH = timedelta(days=1)  # an older report says little about today's network
 CLOCK_TOLERANCE = 60.0  # seconds: TLS certificates and signatures bear more, and a clock that is a minute off is not kept at all
+OFF = "the device's clock is"  # how tenants/errors.py, SkewedClock begins
 OUR_CODES = {  # what a refusal says by itself
     "quota-exceeded": "quota",
     "tenant-suspended": "tenant-suspended",
@@ -58,7 +59,7 @@ def refused_by_code(case: Case) -> Cause | None:
     if case.at.stage != ASKED or not case.at.stalled:
         return None
     reason = max(case.known.refusals, key=lambda refusal: refusal.last_at).reason
-    if "clock" in reason:
+    if case.at.code == "bad-credential" and reason.startswith(OFF):
         return Cause("clock", reason, certain=True)
     return Cause(OUR_CODES.get(case.at.code, "refused"), reason, certain=True)
 

@@ -66,7 +66,9 @@ def _probes(told: Mapping[str, Any], wrong: dict[str, str]) -> dict[str, Any]:
         if value is not None and not isinstance(value, str):
             wrong[f"probes.{name}"] = "must be a text: ok, or what went wrong"
         elif value is not None:
-            kept[name] = value.replace("\0", "")[:LONGEST]
+            kept[name] = (
+                value.replace("\0", "").encode("utf-8", "replace").decode()[:LONGEST]
+            )  # half a surrogate is no text to the database
     off = told.get("clock_off")
     if off is not None and (isinstance(off, bool) or not isinstance(off, int | float) or not abs(off) <= FURTHEST):
         wrong["probes.clock_off"] = "must be seconds"

@@ -14,7 +14,7 @@ from placement.models import Grant, Slot, Watch
 from tests import factories
 from tests.cluster_servers import serve_external
 from tests.conftest import superuser
-from tests.live import LiveService, run_web, wait_for
+from tests.live import STEP, LiveService, run_web, wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 CRASHING = {"workers": 3, "threads": 2, "application": "tests.crash_wsgi:application"}
@@ -69,7 +69,7 @@ def test_on_an_external_cluster_a_kill_anywhere_is_settled_by_the_sweeper(db, tm
     with serve_external(tmp_path / "x") as (cluster_id, server), run_web(tmp_path, **CRASHING) as service:
         service.bootstrap(factories.customer().secret)  # the first one places and makes connections
         customers = []
-        for number, when in places():
+        for number, when in itertools.islice(places(), 0, None, STEP):
             customer = factories.customer(max_devices=1)
             crashed = crash(service, customer, number, when)
             customers.append(customer)

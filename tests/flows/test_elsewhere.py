@@ -9,11 +9,13 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.utils import timezone
 from psycopg import sql
 
 from acs.sweep import sweep
-from placement import events
+from placement import events, external, grants
+from placement.headscale import keys
 from placement.headscale.fleet import connect
 from placement.models import Binding, Cluster, Device, Fleet, Grant
 from tenants import lifecycle
@@ -173,3 +175,25 @@ def test_what_no_request_could_put_into_a_fleet_elsewhere_the_sweeper_puts(tmp_p
         assert told["auth_key"][11:23] in prefixes
         assert not Grant.objects.of(customer.tenant).filter(state="reserved").exists()
         assert Grant.objects.of(suspended.tenant).filter(state="reserved").count() == 1, "not for who is suspended"
+
+
+def test_a_key_that_was_put_after_its_slot_got_another_one_is_expired_there(tmp_path, db):
+    customer, device = factories.customer(), {"registration_id": "till-7"}
+    _key, other = factories.enrolment_key(customer.tenant)
+    with fleet_elsewhere(tmp_path / "c") as there:
+        bootstrap(customer.secret)
+        fleet = Fleet.objects.get(clusters=there.cluster_id)
+        move_database(fleet, connect.seal(fleet.name, "host=127.0.0.1 port=1 dbname=none", ""))
+        assert bootstrap(customer.secret, device).status_code == 503
+        late = Grant.objects.of(customer.tenant).get(slot__registration_id="till-7")
+        assert bootstrap(other, device).status_code == 503
+        move_database(fleet, fleet.database_url_sealed)
+        now, cluster = timezone.now(), Cluster.objects.select_related("fleet").get(pk=there.cluster_id)
+        key, user_id = keys.derive(settings.KEYRING, late.keyring_id, late.pk), Binding.objects.of(customer.tenant).get().headscale_user_id
+        key_id = external.put(cluster, key, headscale_user_id=user_id, expires_at=late.expires_at, ephemeral=False, now=now)
+        assert not grants.mark_put(late.pk, key_id=key_id, expires_at=late.expires_at, now=now)
+        sweep(there.cluster_id, now=now)
+        with psycopg.connect(there.url) as server:
+            (ends,) = server.execute("select expiration from pre_auth_keys where id = %s", [key_id]).fetchone()
+        assert ends <= now
+        assert bootstrap(other, device).status_code == 200

@@ -147,3 +147,17 @@ def test_a_valkey_that_was_restarted_is_taught_anew(settings):
     throttle.spend([], Hit("credential", "taught"))
     with pytest.raises(TooManyRequests):
         throttle.spend([], Hit("credential", "taught"))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "last"),
+    [
+        (["2001:db8:7::1", "2001:db8:7::2", "2001:db8:7:0:ffff::3"], "too-many-requests"),
+        (["2001:db8:7::1", "2001:db8:8::1", "2001:db8:9::1"], "bad-credential"),
+        (["::ffff:192.0.2.1", "::ffff:192.0.2.2", "::ffff:192.0.2.3"], "bad-credential"),
+    ],
+)
+def test_the_addresses_of_one_ipv6_network_are_one_caller(settings, addresses, last):
+    settings.BAD_CREDENTIAL_LIMIT, settings.TRUSTED_PROXIES = "2/minute", 1
+    told = [bootstrap("acs-enrol-nothing", **{"X-Forwarded-For": address}).json()["code"] for address in addresses]
+    assert told == ["bad-credential", "bad-credential", last]

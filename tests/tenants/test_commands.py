@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -100,3 +101,17 @@ def test_what_cannot_be_is_said_in_plain_words_and_leaves_nothing(words, reason)
         call_command(*words)
     assert (Tenant.objects.count(), Plan.objects.count()) == (1, plans)
     assert plan.name == "team"
+
+
+def test_an_enrolment_key_may_have_at_the_command_line_what_every_credential_may(run):
+    tenant = factories.tenant()
+    words = ["--max-devices", "3", "--approval", "--re-enrolment", "keep", "--region", "eu", "--key-lifetime", "10m"]
+    run("enrolment_key", "issue", tenant.account, *words)
+    key = EnrolmentKey.objects.of(tenant).get()
+    assert (key.max_devices, key.approval, key.re_enrolment, key.want_region, key.key_lifetime) == (
+        3,
+        True,
+        "keep",
+        "eu",
+        timedelta(minutes=10),
+    )

@@ -27,12 +27,17 @@ class Command(VerbCommand):
         issue.add_argument(
             "--key-lifetime", type=duration, default=credentials.DEFAULT_LIFETIME, metavar="TIME", help="of the keys that it obtains"
         )
+        issue.add_argument("--max-devices", type=int, metavar="DEVICES")
+        issue.add_argument("--approval", action="store_true", default=None, help="a device waits until an admin accepts it")
+        issue.add_argument("--re-enrolment", choices=EnrolmentKey.ReEnrolment.values, help="what a device gets that asks again")
+        issue.add_argument("--region", dest="want_region", help="guides the tenant's first placement")
+        issue.add_argument("--cluster", dest="want_cluster", help="the same, to one cluster, if it has room")
         verbs.add_parser("revoke", help="no new keys for it from now on").add_argument("id", type=identifier)
         verbs.add_parser("list", help="a tenant's keys, a line each").add_argument("account")
 
     def do_issue(self, *, account: str, expires_in: timedelta | None, **options: Any) -> None:
         acted = self.acted
-        wish = {name: options[name] for name in ("description", "max_uses", "ephemeral", "key_lifetime")}
+        wish = {name: options[name] for name in credentials.SETTINGS if options.get(name) is not None}
         expires_at = acted["now"] + expires_in if expires_in is not None else None
         key, secret = credentials.issue(tenant_of(account), expires_at=expires_at, **wish, **acted)
         self.stderr.write(f"{key.id} for {account}; the secret is shown this once:")
