@@ -1,4 +1,7 @@
-"""SIGKILL of a web worker before and after every statement, commit and call of a bootstrap: no slot lost, no key without a grant."""
+"""SIGKILL of a web worker before and after every statement, commit and call of a bootstrap: no slot lost, no key without a grant.
+
+Every third of these points, every one with ACS_EXAMPLES set.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def insist(service: LiveService, customer: factories.Customer) -> str:
 
 def test_on_the_fleet_a_kill_anywhere_loses_nothing_and_makes_nothing_twice(fleet_cluster, tmp_path):
     with run_web(tmp_path, **CRASHING) as service:
-        for number, when in places():
+        for number, when in itertools.islice(places(), 0, None, STEP):
             customer = factories.customer(max_devices=1)
             crashed = crash(service, customer, number, when)
             key = insist(service, customer)
@@ -61,7 +64,7 @@ def test_on_the_fleet_a_kill_anywhere_loses_nothing_and_makes_nothing_twice(flee
     assert {key_id for (key_id,) in keys} == set(Grant.objects.across_tenants().values_list("key_id", flat=True))
     assert Slot.objects.across_tenants().count() == Grant.objects.across_tenants().count()
     assert number > 8, "places the tenant, then admits the device: more statements than that"
-    print(f"killed at {number - 1} points, before and after each")
+    print(f"killed at every {STEP}. of {number - 1} points, before and after")
 
 
 def test_on_an_external_cluster_a_kill_anywhere_is_settled_by_the_sweeper(db, tmp_path):
