@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -17,6 +18,31 @@ from tenants.models import ApiToken, EnrolmentKey, Tenant
 def tenant_field(model: type[Any], **options: Any) -> forms.ModelChoiceField[Tenant]:
     widget = AutocompleteSelect(model._meta.get_field("tenant"), admin.site)
     return forms.ModelChoiceField(Tenant.objects.all(), label=_("tenant"), widget=widget, **options)
+
+
+class CredentialForm(forms.Form):
+    """What every credential may have that is no bearer key."""
+
+    max_devices = forms.IntegerField(
+        label=_("devices at most"),
+        min_value=1,
+        required=False,
+        help_text=_("At once, through this credential. Empty: as many as the quota allows."),
+    )
+    lifetime_minutes = forms.IntegerField(
+        label=_("lifetime of the keys handed out, in minutes"), min_value=2, max_value=24 * 60, initial=60
+    )
+
+
+def ephemeral_field(*, initial: bool = False) -> forms.BooleanField:
+    help_text = _("A device is removed some time after it goes offline.")
+    return forms.BooleanField(label=_("ephemeral devices"), required=False, initial=initial, help_text=help_text)
+
+
+def settings_of(said: dict[str, Any]) -> dict[str, Any]:
+    """A filled-in form as the verbs want it."""
+    wish = {name: value for name, value in said.items() if name not in ("tenant", "name", "lifetime_minutes")}
+    return {**wish, "key_lifetime": timedelta(minutes=said["lifetime_minutes"])}
 
 
 @admin.display(description=_("state"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -11,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from tenants import columns, credentials, groups
-from tenants.admin.base import credential_state, tenant_field
+from tenants.admin.base import CredentialForm, credential_state, ephemeral_field, settings_of, tenant_field
 from tenants.columns import TenantFilter
 from tenants.models import EnrolmentGroup, EnrolmentKey
 from tenants.office import Act, OperatorAdmin, Text, Verb
@@ -33,24 +32,14 @@ class PatternsField(forms.CharField):
         return "\n".join(value) if isinstance(value, list) else value
 
 
-class GroupForm(forms.Form):
+class GroupForm(CredentialForm):
+    field_order: tuple[str, ...] = ("description", "allowed", "denied")
     description = forms.CharField(label=_("description"), max_length=200, required=False)
     allowed = PatternsField(
         label=_("allowed registration ids"), required=False, help_text=_("Patterns with * and ?, a line each. Empty: all.")
     )
     denied = PatternsField(label=_("denied registration ids"), required=False, help_text=_("They win over the allowed ones."))
-    max_devices = forms.IntegerField(
-        label=_("devices at most"),
-        min_value=1,
-        required=False,
-        help_text=_("At once, through this credential. Empty: as many as the quota allows."),
-    )
-    lifetime_minutes = forms.IntegerField(
-        label=_("lifetime of the keys handed out, in minutes"), min_value=2, max_value=24 * 60, initial=60
-    )
-    ephemeral = forms.BooleanField(
-        label=_("ephemeral devices"), required=False, help_text=_("A device is removed some time after it goes offline.")
-    )
+    ephemeral = ephemeral_field()
     approval = forms.BooleanField(label=_("approval needed"), required=False, help_text=_("A device waits until an admin accepts it."))
     re_enrolment = forms.ChoiceField(label=_("a device that asks again"), choices=EnrolmentKey.ReEnrolment.choices)
     want_region = forms.SlugField(label=_("region"), max_length=32, required=False, help_text=_("Guides the tenant's first placement."))
@@ -62,13 +51,7 @@ class GroupForm(forms.Form):
 class NewGroupForm(GroupForm):
     tenant = tenant_field(EnrolmentGroup)
     name = forms.SlugField(label=_("name"), max_length=40)
-    field_order = ("tenant", "name")
-
-
-def settings_of(said: dict[str, Any]) -> dict[str, Any]:
-    """A filled-in form as the verbs want it."""
-    wish = {name: value for name, value in said.items() if name not in ("tenant", "name", "lifetime_minutes")}
-    return {**wish, "key_lifetime": timedelta(minutes=said["lifetime_minutes"])}
+    field_order = ("tenant", "name", *GroupForm.field_order)
 
 
 def settings_now(group: EnrolmentGroup) -> dict[str, Any]:

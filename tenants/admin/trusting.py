@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -11,13 +10,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from tenants import columns, credentials, trust
-from tenants.admin.base import credential_state, tenant_field
+from tenants.admin.base import CredentialForm, credential_state, ephemeral_field, settings_of, tenant_field
 from tenants.columns import TenantFilter
 from tenants.models import EnrolmentKey, TrustPolicy
 from tenants.office import Act, OperatorAdmin, Verb
 
 
-class PolicyForm(forms.Form):
+class PolicyForm(CredentialForm):
+    field_order: tuple[str, ...] = ("issuer", "audience", "subject", "claims", "registration_claim", "jwks_uri", "jwks")
     issuer = forms.CharField(label=_("issuer"), max_length=300, help_text=_("Exactly as the tokens' iss claim has it."))
     audience = forms.CharField(label=_("audience"), max_length=300, help_text=_("Exactly what the tokens' aud claim is or holds."))
     subject = forms.CharField(label=_("subject"), max_length=512, help_text=_("A pattern with * and ? for the whole sub claim."))
@@ -36,30 +36,18 @@ class PolicyForm(forms.Form):
     jwks = forms.JSONField(
         label=_("its keys"), required=False, help_text=_("A JSON Web Key Set, for an issuer that cannot be reached from here.")
     )
-    max_devices = forms.IntegerField(
-        label=_("devices at most"),
-        min_value=1,
-        required=False,
-        help_text=_("At once, through this credential. Empty: as many as the quota allows."),
-    )
-    lifetime_minutes = forms.IntegerField(
-        label=_("lifetime of the keys handed out, in minutes"), min_value=2, max_value=24 * 60, initial=60
-    )
-    ephemeral = forms.BooleanField(
-        label=_("ephemeral devices"), required=False, initial=True, help_text=_("A device is removed some time after it goes offline.")
-    )
+    ephemeral = ephemeral_field(initial=True)
 
 
 class NewPolicyForm(PolicyForm):
     tenant = tenant_field(TrustPolicy)
     name = forms.SlugField(label=_("name"), max_length=40)
-    field_order = ("tenant", "name")
+    field_order = ("tenant", "name", *PolicyForm.field_order)
 
 
-def settings_of(said: dict[str, Any]) -> dict[str, Any]:
+def policy_of(said: dict[str, Any]) -> dict[str, Any]:
     """A filled-in form as the verbs want it."""
-    wish = {name: value for name, value in said.items() if name not in ("tenant", "name", "lifetime_minutes")}
-    return {**wish, "claims": said["claims"] or {}, "key_lifetime": timedelta(minutes=said["lifetime_minutes"])}
+    return {**settings_of(said), "claims": said["claims"] or {}}
 
 
 def settings_now(policy: TrustPolicy) -> dict[str, Any]:
@@ -90,7 +78,7 @@ class TrustPolicyAdmin(OperatorAdmin):
             "change",
             _("Change"),
             _("It holds for what is asked from now on. Devices that have joined stay."),
-            lambda policy, act: trust.change(policy, **settings_of(act.said), **act.told),
+            lambda policy, act: trust.change(policy, **policy_of(act.said), **act.told),
             fits=lives,
             form=PolicyForm,
             initial=settings_now,
@@ -122,4 +110,4 @@ class TrustPolicyAdmin(OperatorAdmin):
         return columns.at("last_used_at", "")(policy.key)
 
     def create(self, act: Act, request: HttpRequest) -> tuple[TrustPolicy, str]:  # noqa: ARG002 - the base's signature
-        return trust.make(act.said["tenant"], act.said["name"], **settings_of(act.said), **act.told), ""
+        return trust.make(act.said["tenant"], act.said["name"], **policy_of(act.said), **act.told), ""
