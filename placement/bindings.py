@@ -56,6 +56,8 @@ def settle(tenant: Tenant, *, wish: Wish, now: datetime) -> Binding:
     why = looks[-1].decision.reason if looks else "no region to look in"
     with transaction.atomic():
         Tenant.objects.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
+        if existing := Binding.objects.of(tenant).select_related("cluster").first():
+            return existing  # another of its devices took the last room meanwhile, for this one too
         decisions.store_refused(tenant, asked, looks, now=now)
         waiting.join(tenant, newcomer, preference.regions, why, now=now)
     log.error("no_cluster_available", tenant=tenant.account, regions=preference.regions, why=why)

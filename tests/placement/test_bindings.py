@@ -168,6 +168,20 @@ def test_who_cannot_be_placed_keeps_a_place_and_operators_are_told_what_to_add(f
     assert "room for 5 devices" in alert.facts["provision"]
 
 
+def test_a_device_whose_sibling_took_the_last_room_meanwhile_lives_there_too(fleet_clusters, monkeypatch):
+    cluster = fleet_clusters(capacity=6)
+    tenant, prefer = a_tenant(), bindings.prefer
+
+    def meanwhile(*given, **named):
+        monkeypatch.setattr(bindings, "prefer", prefer)
+        settle(tenant)
+        return prefer(*given, **named)
+
+    monkeypatch.setattr(bindings, "prefer", meanwhile)
+    assert settle(tenant).cluster_id == cluster.cluster_id
+    assert not Waiting.objects.of(tenant).exists()
+
+
 def test_whoever_waited_longest_is_placed_first_when_room_appears(fleet_clusters):
     cluster = fleet_clusters(capacity=4)
     earlier, later = a_tenant(), a_tenant()
