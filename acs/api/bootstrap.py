@@ -9,13 +9,12 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from acs import admission, callers, metrics, refusals, throttle
+from acs import admission, callers, errors, metrics, refusals, throttle
 from acs.admission import Admission, BootstrapRequest
 from acs.api import documents
 from acs.api.bodies import parse, read_body
@@ -88,9 +87,9 @@ class BootstrapView(APIView):
             OpenApiExample("Where to sign in", DIRECTED, response_only=True, status_codes=["200"]),
         ],
     )
-    def post(self, request: Request) -> JsonResponse:
+    def post(self, request: HttpRequest) -> JsonResponse:
         with metrics.bootstrap() as outcome:
-            asked, now = read(request._request), timezone.now()
+            asked, now = read(request), timezone.now()
             self.trail = asked.trail
             with refusals.noted(asked, now=now):
                 admitted = admission.bootstrap(asked, now=now)
@@ -98,11 +97,19 @@ class BootstrapView(APIView):
         structlog.contextvars.bind_contextvars(cluster_id=admitted.cluster_id)
         return render(admitted)
 
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Refusals tell the limits too."""
-        for name, value in throttle.headers(self.trail.spent).items():
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Without DRF's negotiation, authentication and permissions: this door has its own, and answers JSON whatever was asked for."""
+        if request.method != "POST":
+            return super().dispatch(request, *args, **kwargs)
+        try:
+            response: HttpResponse | None = self.post(request)
+        except Exception as error:
+            response = errors.answer(error)
+            if response is None:
+                raise
+        for name, value in throttle.headers(self.trail.spent).items():  # refusals tell the limits too
             response[name] = value
-        return super().finalize_response(request, response, *args, **kwargs)
+        return response
 
 
 def read(request: HttpRequest) -> BootstrapRequest:
