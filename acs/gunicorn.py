@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
 from prometheus_client import multiprocess
+
+preload_app = True  # loaded once and shared by the workers: each is there at once, the first time and after a crash
+
+
+def when_ready(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """Before the first fork: what is loaded stays out of the workers' garbage collection, which would copy the shared pages."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
