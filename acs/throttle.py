@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic, time
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -105,8 +105,8 @@ def _alone(limiter: RateLimiter, hit: Hit) -> Result:
 
 def _together(hits: Sequence[Hit]) -> list[Result]:
     """The strategy's own scripts, run by one: four round trips were a quarter of what a bootstrap cost. Raises: RedisError."""
-    now, limiter = time(), _shared()
-    keys = [limiter.storage.prefixed_key(hit.item.key_for(hit.name, hit.whom)) for hit in hits]
+    now, storage = time(), cast("RedisStorage", _shared().storage)
+    keys = [storage.prefixed_key(hit.item.key_for(hit.name, hit.whom)) for hit in hits]
     told: list[Any] = [now]
     for hit in hits:
         told += hit.item.amount, hit.item.get_expiry(), int(hit.shown)
@@ -137,7 +137,8 @@ return answers
 
 @functools.cache
 def _script() -> Any:
-    return _shared().storage.get_connection().register_script(TOGETHER)
+    storage = cast("RedisStorage", _shared().storage)
+    return storage.get_connection().register_script(TOGETHER.encode())
 
 
 class _Away:

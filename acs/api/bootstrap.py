@@ -101,15 +101,19 @@ class BootstrapView(APIView):
         """Without DRF's negotiation, authentication and permissions: this door has its own, and answers JSON whatever was asked for."""
         if request.method != "POST":
             return super().dispatch(request, *args, **kwargs)
-        try:
-            response: HttpResponse | None = self.post(request)
-        except Exception as error:
-            response = errors.answer(error)
-            if response is None:
-                raise
+        response = self._answer(request)
         for name, value in throttle.headers(self.trail.spent).items():  # refusals tell the limits too
             response[name] = value
         return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        try:
+            return self.post(request)
+        except Exception as error:
+            refused = errors.answer(error)
+            if refused is None:
+                raise
+            return refused
 
 
 def read(request: HttpRequest) -> BootstrapRequest:

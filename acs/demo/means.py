@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -29,6 +30,7 @@ class Means:
     supervisor: Supervisor
     urls: dict[str, str]
     redis_url: str
+    hand: subprocess.Popen[str] | None = None
 
     def environment(self, role: str) -> dict[str, str]:
         """Of a process that logs in as acs_<role>. A foreign program (no role) is told none of our secrets."""
@@ -49,13 +51,38 @@ class Means:
 
     def manage(self, *words: str, role: str = "owner", stdin: str = "") -> str:
         """What `manage.py WORDS` printed. Raises: CannotRun with what it said."""
-        command = [sys.executable, "manage.py", *words]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment(role), input=stdin, capture_output=True, text=True, check=False)
+        done = self._at_once(words, role, stdin) if stdin or role != "owner" else self._by_hand(words)
         if done.returncode:
             reason = re.search(r"^(?:\S*ImproperlyConfigured|CommandError): (.*)", done.stderr, re.MULTILINE | re.DOTALL)
             said = reason[1] if reason else f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
             raise CannotRun(f"manage.py {' '.join(words[:3])}: {said.strip()}")
         return done.stdout
+
+    def _at_once(self, words: tuple[str, ...], role: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *words]
+        return subprocess.run(command, cwd=ROOT, env=self.environment(role), input=stdin, capture_output=True, text=True, check=False)
+
+    def _by_hand(self, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        """By the owner's process for all such commands. Where it cannot even begin, the command itself tells best why."""
+        if self.hand is None:
+            command, pipe = [sys.executable, "-m", "acs.demo.hand"], subprocess.PIPE
+            self.hand = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment("owner"), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+            )
+        try:
+            print(json.dumps(words), file=self.hand.stdin, flush=True)
+            told = json.loads(self.hand.stdout.readline() if self.hand.stdout else "")
+        except (BrokenPipeError, ValueError):
+            self.let_go()
+            return self._at_once(words, "owner")
+        return subprocess.CompletedProcess(words, told["code"], told["said"], told["complained"])
+
+    def let_go(self) -> None:
+        """No command is left for the owner's process."""
+        if self.hand:
+            self.hand.kill()
+            self.hand.communicate()
+            self.hand = None
 
     def start(
         self, name: str, command: list[str], *, role: str = "", ready: Callable[[], bool] | None = None, replaces: bool = False

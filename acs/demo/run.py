@@ -63,6 +63,7 @@ class Demo:
         for cluster_id in ("a", "b"):
             self.serve_cluster(cluster_id)
         told = self.make_samples()
+        self.means.let_go()
         self.start_service()
         answer = first.bootstrap(self.web, told["enrolment key"], say)
         self.join(answer, told["operator token"])
@@ -185,6 +186,7 @@ class Demo:
                 return
 
     def stop(self) -> None:
+        self.means.let_go()
         self.supervisor.stop()
         if not self.given.databases:
             leftovers.stop_postgres(self.place.folder / "pg")

@@ -27,6 +27,7 @@ STATES = {
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Registers clusters, lists them and changes their states and limits. Register as the owner of the database, set as the owner or the worker."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -22,6 +22,7 @@ LONGEST_PAUSE = 10.0
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Consume the events of every fleet (or of --fleet NAME) until stopped; --once handles what waits and ends."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -15,6 +15,7 @@ from placement.models import Cluster, Fleet
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Makes, upgrades and proves the fleet database. Run it as the owner of the database."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

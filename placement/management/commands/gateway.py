@@ -16,6 +16,7 @@ from tenants.models import Tenant
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Render the gateway's configuration, compare and restore its routes, cut a tenant's connections."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

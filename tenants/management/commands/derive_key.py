@@ -13,6 +13,7 @@ from tenants.models import EnrolmentGroup
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Derives a device's key: base64(HMAC-SHA256(secret, lower(registration id)))."
 
     def add_arguments(self, parser: CommandParser) -> None:
