@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.db import connection, transaction
 from django.utils import timezone
 
 from acs import forgetting, tasks
@@ -174,6 +176,30 @@ def test_who_does_not_ask_again_waits_no_more_and_decisions_stay_for_good(fleet_
     ask(customer.secret, "asks-on")
     tasks.forget_spent()
     assert names(Enrolment.objects.of(customer.tenant)) == ["accepted", "asks-on", "put", "refused"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_device_that_is_accepted_this_moment_is_not_forgotten(fleet_cluster):
+    customer = factories.customer(approval=True)
+    ask(customer.secret, "till-7", "till-8")
+    Enrolment.objects.of(customer.tenant).update(asked_at=timezone.now() - enrolments.WAITING_KEPT - timedelta(minutes=1))
+    dropped: list[int] = []
+
+    def forget() -> None:
+        try:
+            dropped.append(enrolments.forget_waiting(now=timezone.now()))
+        finally:
+            connection.close()
+
+    forgetting_now = threading.Thread(target=forget)
+    with transaction.atomic():
+        enrolments.accept(Enrolment.objects.of(customer.tenant).get(registration_id="till-7"), now=timezone.now(), **ACTED)
+        forgetting_now.start()
+        forgetting_now.join(0.7)  # it stands before the row by now
+        assert not dropped
+    forgetting_now.join(10)
+    assert dropped == [1]
+    assert list(Enrolment.objects.of(customer.tenant).values_list("registration_id", "state")) == [("till-7", "enabled")]
 
 
 def test_whoever_asked_with_a_revoked_credential_waits_no_more(fleet_cluster):
