@@ -47,7 +47,7 @@ def refuse_unwanted(state: str, approval: bool, request: BootstrapRequest, tenan
 
 
 def apply(unaccepted: ApprovalPending, request: BootstrapRequest, now: datetime) -> None:
-    """The device is in the queue that an admin sees."""
+    """The device is in the queue that an admin sees. Raises: ApprovalQueueFull, BadCredential (used up)."""
     device = request.registration_id or ""
     enrolments.apply_for(unaccepted.tenant_id, device, key_id=unaccepted.key_id, hostname=request.hostname, os=request.os, now=now)
 

@@ -16,7 +16,7 @@ from placement.diagnosis import notes
 from placement.diagnosis.notes import Refused
 from placement.errors import ClusterBusy
 from tenants import groups
-from tenants.errors import BadCredential
+from tenants.errors import ApprovalQueueFull, BadCredential
 from tenants.models import EnrolmentKey
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,8 @@ def noted(request: BootstrapRequest, *, now: datetime) -> Iterator[None]:
     except Exception as error:
         problem = errors.problem_of(error)
         queued = isinstance(error, ClusterBusy) and request.registration_id is not None  # its grant tells as much
-        if problem is not None and problem.code not in UNNOTED and request.proof is not None and not queued:
+        unnoted = problem is None or (problem.code in UNNOTED and not isinstance(error, ApprovalQueueFull))
+        if problem is not None and not unnoted and request.proof is not None and not queued:
             _note(error, problem.code, request, now)
         raise
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
 
 import structlog
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import metrics, queue, sweep, wiring
+from acs import forgetting, metrics, queue, sweep, wiring
 from acs import poll as polling
-from placement import history, load, reassess, refill, retention
-from placement.diagnosis import notes
+from placement import load, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
-from placement.grants import IDEMPOTENCY_HELD
-from placement.models import Cluster, Echo, LoadSample, PollRun
-from tenants import audit, groups, issuers, windows
-from tenants.models import SpentToken, Tenant
+from placement.models import Cluster
+from tenants import audit, issuers
+from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
 
@@ -139,19 +136,9 @@ def refresh_issuers() -> None:
 
 @shared_task
 def forget_old_rows() -> None:
-    """Poll runs, load samples and hours beyond their retention, and what was held long enough: idempotency keys, nonces, used tokens."""
-    now = timezone.now()
-    Echo.objects.filter(created_at__lt=now - IDEMPOTENCY_HELD).delete()
-    retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
-    history.forget(now=now)
-    notes.forget(before=now - timedelta(days=settings.REFUSAL_DAYS))
-    retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
+    forgetting.old(now=timezone.now())
 
 
 @shared_task
 def forget_spent() -> None:
-    """Nonces, tokens and windows of limits whose time is over: a storm leaves a million."""
-    now = timezone.now()
-    SpentToken.objects.filter(expires_at__lt=now).delete()
-    groups.forget_nonces(now=now)
-    windows.forget(now=now)
+    forgetting.spent(now=timezone.now())

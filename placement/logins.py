@@ -179,6 +179,20 @@ def _settle(login: DeviceLogin, *, is_sure: bool, now: datetime) -> None:
         _record("device_login.register", login, actor=SYSTEM, now=now, node_id=device.node_id, name=device.name)
 
 
+def forget(*, before: datetime, at_once: int = 1000) -> int:
+    """Drop the logins of which nothing had come before that moment, with their slots where nothing else ever was on them. Returns how many.
+
+    Those that let a device in say who did, and stay.
+    """
+    dropped = 0
+    over = DeviceLogin.objects.across_tenants().filter(state=State.REFUSED, settled_at__lt=before)
+    while oldest := dict(over.order_by("settled_at").values_list("pk", "slot_id")[:at_once]):
+        with transaction.atomic():
+            dropped += over.filter(pk__in=oldest).delete()[0]
+            slots.forget_unused(set(oldest.values()))
+    return dropped
+
+
 def _become(login: DeviceLogin, state: State, **fields: object) -> int:
     held: QuerySet[DeviceLogin] = DeviceLogin.objects.of(login.tenant_id).filter(pk=login.pk, state__in=DeviceLogin.OPEN)
     return held.update(state=state, **fields)

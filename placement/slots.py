@@ -7,6 +7,7 @@ grant whose device no complete poll could have shown yet, and by a person's logi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -61,6 +62,13 @@ def release_empty(tenant_id: UUID, *, seen_from: datetime, now: datetime) -> int
     credentials.give_back({key_id: count for key_id, count in freed.items() if key_id is not None})
     quota.give_back(tenant_id, released)
     return released
+
+
+def forget_unused(slot_ids: Collection[UUID]) -> int:
+    """Drop those of these slots that are released and that no grant, no device and no login names. Returns how many."""
+    released = Slot.objects.across_tenants().filter(pk__in=slot_ids, released_at__isnull=False)
+    named = (Exists(held.objects.across_tenants().filter(slot=OuterRef("pk"))) for held in (Grant, Device, DeviceLogin))
+    return released.exclude(Q(*named, _connector=Q.OR)).delete()[0]
 
 
 def _empty(slots: QuerySet[Slot], seen_from: datetime) -> QuerySet[Slot]:

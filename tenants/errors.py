@@ -89,6 +89,14 @@ class TooManyRequests(TenantError):
         self.retry_after = retry_after
 
 
+class ApprovalQueueFull(TooManyRequests):
+    """So many devices wait for an admin's decision that no further one may, be it the credential's own ones or all of the tenant's."""
+
+    def __init__(self, reason: str, retry_after: timedelta) -> None:
+        super().__init__(retry_after)
+        self.args = (reason,)
+
+
 class InvalidAccount(TenantError):
     """The name cannot be an account (tenants/accounts.py says what can)."""
 

@@ -20,6 +20,7 @@ OUR_CODES = {  # what a refusal says by itself
     "tenant-suspended": "tenant-suspended",
     "registration-refused": "registration-refused",
     "approval-pending": "approval",
+    "too-many-requests": "approval-full",  # a full queue alone: floods are not written down
     "region-not-in-plan": "region",
     "no-cluster-available": "no-cluster",
     "cluster-error": "cluster-down",

@@ -10,11 +10,15 @@ from uuid import UUID
 
 from django.db import connection
 
+from placement import retention
 from placement.diagnosis import reports
 from placement.models import NetReport, Refusal
 from tenants.errors import MalformedRequest
 from tenants.models import Tenant
 from tenants.signing import REGISTRATION_ID
+
+MOST = 10_000  # refusals, and reports, of one tenant: more devices in trouble than anybody looks through one by one
+MOST_OF_STRANGERS = 50_000  # refusals of all who have no credential of any tenant
 
 NOTE = """
 insert into placement_refusal as r
@@ -60,7 +64,7 @@ def note(refused: Refused, *, now: datetime) -> None:
 
 
 def report(tenant: Tenant, registration_id: str, told: Mapping[str, Any], *, by: str, now: datetime) -> NetReport:
-    """The device's own side, the latest report alone. Raises: MalformedRequest naming each field."""
+    """The device's own side, the latest report alone. A used-up credential may report: the device that it let in is the one to help. Raises: MalformedRequest naming each field."""
     if not REGISTRATION_ID.match(registration_id):
         raise MalformedRequest({"registration_id": "1 to 128 letters, digits and . _ : -, the first one a letter or digit"})
     fields = {"at": now, "by": by[:120], "told": reports.clean(told)}
@@ -70,11 +74,15 @@ def report(tenant: Tenant, registration_id: str, told: Mapping[str, Any], *, by:
     return stored
 
 
-def forget(*, before: datetime, at_once: int = 10_000) -> int:
+def forget(*, before: datetime) -> int:
     """Drop refusals and reports that nobody repeated since then. Returns how many."""
-    dropped = 0
-    for rows, field in ((Refusal.objects.across_tenants(), "last_at"), (NetReport.objects.across_tenants(), "at")):
-        old = rows.filter(**{f"{field}__lt": before}).order_by(field)
-        while ids := list(old.values_list("pk", flat=True)[:at_once]):
-            dropped += rows.filter(pk__in=ids).delete()[0]
-    return dropped
+    refused = retention.drop_due(Refusal.objects.across_tenants(), "last_at", before=before)
+    return refused + retention.drop_due(NetReport.objects.across_tenants(), "at", before=before)
+
+
+def trim() -> int:
+    """Drop what is more than may be kept, the longest ago first: ever-new names and addresses cost a caller nothing. Returns how many."""
+    refusals = Refusal.objects.across_tenants()
+    dropped = retention.trim(refusals.exclude(tenant=None), "tenant_id", "last_at", most=MOST)
+    dropped += retention.trim(refusals.filter(tenant=None), "tenant_id", "last_at", most=MOST_OF_STRANGERS)
+    return dropped + retention.trim(NetReport.objects.across_tenants(), "tenant_id", "at", most=MOST)

@@ -42,6 +42,10 @@ CAUSES: Mapping[str, Words] = {
         _("Enable the enrolment, or change the group's patterns."),
     ),
     "approval": Words(_("The device waits until an administrator accepts it."), _("Accept or refuse it; it asks again by itself.")),
+    "approval-full": Words(
+        _("So many devices wait for an administrator's decision that no further one may."),
+        _("Accept or refuse those that wait, or revoke the credential that brings them: what asked with it waits no more then."),
+    ),
     "region": Words(_("The device wished for a region that the plan does not include."), _("Leave the region out, or change the plan.")),
     "no-cluster": Words(
         _("No cluster had room for the tenant."), _("Provision a cluster, or make room: the queue of placement shows what is needed.")

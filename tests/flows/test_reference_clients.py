@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import subprocess
 import sys
 from io import StringIO
@@ -22,7 +23,8 @@ from tests import factories
 from tests.conftest import ROOT
 from tests.live import run_web
 
-CLIENTS = {"python": [sys.executable, "clients/acs_bootstrap.py"], "shell": ["sh", "clients/acs-bootstrap.sh"]}
+SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
+CLIENTS = {"python": [sys.executable, "clients/acs_bootstrap.py"], **{shell: [shell, "clients/acs-bootstrap.sh"] for shell in SHELLS}}
 VECTORS = json.loads((ROOT / "clients/vectors.json").read_text())
 
 
@@ -44,19 +46,66 @@ def test_the_published_vectors_hold(vector):
     assert signing.derive_key(vector["secret"], vector["registration_id"]) == vector["device_key"]
 
 
+PROGRAMS = ("openssl", "curl", "printf", "cut", "tr", "sed", "cat", "mktemp", "rm", "date")
+NOTED = """#!/bin/sh
+{ echo "$0 $*"; env | grep ^ACS_; } >>"$NOTES"
+"""
+
+
+def noting(folder, **instead):
+    """PATH and notes of programs that write down their arguments and environment, and go on as the real ones, or do what is said instead."""
+    folder.mkdir()
+    for program in PROGRAMS:
+        page = folder / program
+        page.write_text(NOTED + instead.get(program, "") + f'exec {shutil.which(program)} "$@"\n')
+        page.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "NOTES": str(folder / "notes")}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector["body"]], ids=lambda vector: vector["registration_id"])
+def test_the_shell_client_signs_as_published_and_shows_no_secret_to_the_machines_other_users(vector, shell, tmp_path):
+    sent = tmp_path / "sent"
+    aside = noting(
+        tmp_path / "programs",
+        date=f"echo {vector['timestamp']}; exit\n",
+        openssl=f'[ "$1" != rand ] || {{ echo {vector["nonce"]}; exit; }}\n',
+        curl=f'cat >{sent}; for word; do [ "$last" != -o ] || echo "{{}}" >"$word"; last=$word; done; echo 200; exit\n',
+    )
+    words = ["https://acs.example.com", vector["group"], vector["registration_id"], *json.loads(vector["body"]).values()]
+    secret = {"ACS_DEVICE_KEY": vector["device_key"]}
+    subprocess.run([*CLIENTS[shell], *words], cwd=ROOT, env={**os.environ, **aside, **secret}, timeout=60, check=True)
+    notes = (tmp_path / "programs" / "notes").read_text()
+    assert vector["body"] in notes, "curl was called, and its arguments are known"
+    for hidden in (vector["device_key"], vector["signature"]):
+        assert hidden not in notes
+    fields = {name: vector[name] for name in ("group", "registration_id", "timestamp", "nonce", "signature")}
+    assert sent.read_text() == "Authorization: ACS-HMAC-SHA256 " + ",".join(f"{name}={value}" for name, value in fields.items()) + "\n"
+
+
+def test_a_text_that_is_no_devices_key_is_refused_by_the_shell_client():
+    words = [*CLIENTS["sh"], "https://acs.example.com", "g", "till-7"]
+    done = subprocess.run(
+        words, cwd=ROOT, env={**os.environ, "ACS_DEVICE_KEY": "x" * 65}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "ACS_DEVICE_KEY is no device's key\n")
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.processes
-def test_both_clients_are_admitted_wait_and_are_refused(fleet_cluster, tmp_path):
+def test_every_client_is_admitted_waits_and_is_refused(fleet_cluster, tmp_path):
     tenant = factories.tenant("acme-inc", max_devices=10)
+    aside = noting(tmp_path / "programs")
     told = dict(line.split() for line in run("enrolment_group", "make", "acme-inc", "tills", "--allow", "till-*").splitlines())
     with run_web(tmp_path, workers=1) as service:
 
         def ask(client, device, key=None):
             key = key or run("derive_key", "--group", "acme-inc", "tills", device).split()[1]
             done = subprocess.run(
-                [*CLIENTS[client], service.url, told["group"], device, "till"], cwd=ROOT, env={**os.environ, "ACS_DEVICE_KEY": key},
+                [*CLIENTS[client], service.url, told["group"], device, "till"], cwd=ROOT, env={**os.environ, **aside, "ACS_DEVICE_KEY": key},
                 capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
+            assert client not in SHELLS or key not in (tmp_path / "programs" / "notes").read_text()
             return done.returncode, json.loads(done.stdout), done.stderr
 
         for client in CLIENTS:
@@ -72,7 +121,7 @@ def test_both_clients_are_admitted_wait_and_are_refused(fleet_cluster, tmp_path)
             assert "again in" in errors
             run("enrolment", "accept", "acme-inc", f"till-{client}-2")
             assert ask(client, f"till-{client}-2")[0] == 0
-    assert Slot.objects.of(tenant).count() == 4
+    assert Slot.objects.of(tenant).count() == 2 * len(CLIENTS)
 
 
 @pytest.mark.django_db(transaction=True)
