@@ -54,6 +54,8 @@ quota as (
     insert into placement_slot (id, tenant_id, registration_id, enrolment_key_id, proven, taken_at)
     select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(enrolment_key_id)s, %(proves)s, %(now)s from quota, key_use returning id
 )"""
+# A device that is installed again needs a key for the slot that its former self still holds, even where the quota is full. Each such key may bring
+# one machine more, which counts for itself once both are online: so no further one where those that are there already would not fit.
 KEEP_SLOT = """
 quota as (
     select 1 from tenants_quota where tenant_id = %(tenant_id)s and (%(machines)s = 0 or used + %(machines)s - 1 <= "limit")
@@ -97,9 +99,6 @@ class SlotVanished(Exception):
 def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
     """Take a slot (or keep the one that the registration holds) and promise a key. Must run inside the transaction of `standing`.
 
-    A device that is installed again needs a key for the slot that its former self still holds, even where the quota is full. Each such key may bring
-    one machine more, which counts for itself once both are online: so no further one where those that are there already would not fit.
-
     Raises: BadCredential (the enrolment key is used up), QuotaExceeded (the tenant's, or the credential's own), SlotVanished; IntegrityError when the same idempotency key
     or registration is being admitted right now: roll back and look again.
     """
@@ -134,7 +133,19 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
                 "hash": key.hashed() if key and standing.fleet_is_own else None,
             },
         )
-        key_uses, quota_taken, slots, key_id = cursor.fetchone()
+        *done, key_id = cursor.fetchone()
+    _refuse_undone(standing, *done)
+    return Promised(grant_id, keyring_id, expires_at, key_id, key)
+
+
+def prover_of(tenant_id: UUID, slot_id: UUID) -> str:
+    """In a few words: the group or the policy that asked for this slot last, whose name is proven by that."""
+    proving = Grant.objects.of(tenant_id).filter(slot_id=slot_id).exclude(enrolment_key__kind=EnrolmentKey.Kind.BEARER)
+    return proving.order_by("-created_at").values_list("enrolment_key__hint", flat=True).first() or "credential that took it"
+
+
+def _refuse_undone(standing: Standing, key_uses: int, quota_taken: int, slots: int) -> None:
+    """Raises: BadCredential, QuotaExceeded, SlotVanished."""
     if not key_uses:
         if standing.full and standing.slot_id is None:
             raise QuotaExceeded("the credential has as many devices as it may have")
@@ -143,13 +154,6 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
         raise QuotaExceeded(FULL if standing.slot_id is None else OVERFULL)
     if not slots:
         raise SlotVanished
-    return Promised(grant_id, keyring_id, expires_at, key_id, key)
-
-
-def prover_of(tenant_id: UUID, slot_id: UUID) -> str:
-    """In a few words: the group or the policy that asked for this slot last, whose name is proven by that."""
-    proving = Grant.objects.of(tenant_id).filter(slot_id=slot_id).exclude(enrolment_key__kind=EnrolmentKey.Kind.BEARER)
-    return proving.order_by("-created_at").values_list("enrolment_key__hint", flat=True).first() or "credential that took it"
 
 
 HOLD = """
