@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import unicodedata
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.i18n import set_language
 
+from tenants.errors import TooManyRequests
+
+log = structlog.get_logger(__name__)
 ORDER = ["tenants", "placement"]
 
 
@@ -31,6 +38,22 @@ class OperatorSite(AdminSite):
         why = path("placement/why/", self.admin_view(diagnosis.why_page), name="placement_why")
         return [path("language/", set_language, name="language"), pools, why, *super().get_urls()]
 
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Attempts are counted, right or wrong, by their address and by the name that they try."""
+        from acs import callers, login_problems, throttle  # models are loaded by now
+
+        if request.method == "POST":
+            address = callers.address_of(request)
+            try:
+                throttle.spend(
+                    [], throttle.Hit("admin-login", address), throttle.Hit("admin-login", _tried(request.POST.get("username", "")))
+                )
+            except TooManyRequests as error:
+                log.warning("admin_login_limited", address=address)  # what was typed as a name may be a password
+                wait = math.ceil(error.retry_after.total_seconds())
+                return login_problems.page(request, login_problems.SIGN_INS, retry_after=wait)
+        return super().login(request, extra_context)
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """What is looked at most comes first."""
         apps = super().get_app_list(request, app_label)
@@ -43,3 +66,9 @@ class OperatorSite(AdminSite):
         if request.user.has_perm("placement.view_cluster"):
             seen["overview"] = overview.look(timezone.now(), interval=timedelta(seconds=settings.POLL_SECONDS))
         return super().index(request, {**(extra_context or {}), **seen})
+
+
+def _tried(name: str) -> str:
+    """A name as Django's form reads it, in whatever case and writing it comes; unlike any address, and fit for a key."""
+    same = unicodedata.normalize("NFKC", name.strip()).strip().casefold()
+    return "name-" + hashlib.sha256(same.encode("utf-8", "surrogatepass")).hexdigest()[:32]

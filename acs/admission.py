@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
 from acs import directions, entitlement, tasks, throttle, wiring
@@ -108,6 +109,7 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
                 )
                 if who is not None:
                     entitlement.refuse_suspended(who.tenant_state)
+                    entitlement.refuse_unproven(who)
                     entitlement.refuse_unwanted(who.enrolment_state, who.approval, request, who.tenant_id, who.enrolment_key_id)
                     _refuse_offline(who)
                     promised = _replay(who, request, now) or _promise(who, request, now)
@@ -133,10 +135,11 @@ def _refuse_offline(who: Standing) -> None:
 
 def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
     """First contact of a tenant: give it a cluster. Whoever gets here without a valid credential is told so."""
+    useful = Q(max_uses=None) | Q(uses__lt=F("max_uses"))
     valid = (
         EnrolmentKey.objects.across_tenants()
         .select_related("tenant__plan")
-        .filter(digest=digest, revoked_at=None)
+        .filter(useful, digest=digest, revoked_at=None)
         .exclude(expires_at__lte=now)
     )
     key = valid.filter(tenant__account=request.account).first() if request.account else valid.first()
@@ -183,7 +186,7 @@ def _promise(who: Standing, request: BootstrapRequest, now: datetime) -> Promise
     if who.live:
         if who.live.state == "unknown":
             raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
-        grants.retire(who.live.grant_id, who.live.cluster_id, who.live.key_id, own_fleet=who.fleet_is_own, now=now)
+        grants.retire(who.live, who, now=now)
     promised = grants.promise(who, request.asked, now=now)
     return promised if who.fleet_name else stock.hand_over(who, promised, named=request.named, now=now)
 

@@ -12,9 +12,10 @@ from datetime import datetime
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from tenants import groups, signing, webtokens, workloads
-from tenants.errors import BadCredential
+from tenants.errors import BadCredential, MalformedRequest
 from tenants.tokens import digest_of
 
 
@@ -42,7 +43,7 @@ def proof_of(request: HttpRequest, body: bytes) -> Proof | None:
     header = request.headers.get("Authorization")
     if header is None:
         return None
-    scheme, _, text = header.strip().partition(" ")
+    scheme, _space, text = header.strip().partition(" ")
     text = text.strip()
     if scheme.upper() == signing.SCHEME and text:
         kind = "signed"
@@ -54,13 +55,16 @@ def proof_of(request: HttpRequest, body: bytes) -> Proof | None:
 
 
 def recognise(proof: Proof, *, account: str, repeatable: bytes | None, now: datetime) -> Caller:
-    """The caller, who may have named an account. `repeatable`: the digest of a request that may present its token once more, None where it may not.
+    """The caller. `account` is whom the request names, and it has to with a token: other tenants may trust the same issuer.
 
-    A bearer key is only looked up by admission itself. Raises: BadCredential, RegistrationRefused.
+    `repeatable`: the digest of a request that may present its token once more, None where it may not. A bearer key is only looked up by admission itself.
+    Raises: BadCredential, RegistrationRefused, MalformedRequest (a token without an account).
     """
     if proof.kind == "other":
         raise BadCredential
     if proof.kind == "token":
+        if not account:
+            raise MalformedRequest({"account": _("needed with a workload's token")})
         workload = workloads.recognise(proof.text, account=account, request=repeatable, now=now)
         return Caller(workload.digest, workload.registration_id)
     if proof.kind == "signed":

@@ -12,6 +12,8 @@ from django.utils.translation import gettext as _
 from acs import callers
 from acs.callers import Proof
 from acs.door import BootstrapRequest
+from placement import grants
+from placement.standing import Standing
 from tenants import enrolments
 from tenants.errors import ApprovalPending, MalformedRequest, RegistrationRefused, TenantSuspended
 from tenants.models import Enrolment, Tenant
@@ -34,6 +36,12 @@ def recognise(proof: Proof, request: BootstrapRequest, now: datetime) -> tuple[b
 def _own(idempotency_key: str | None, registration_id: str) -> str | None:
     """A group's devices, and a policy's workloads, share one credential, and may send one body: their idempotency keys are kept apart by their names."""
     return hashlib.sha256(f"{registration_id}\n{idempotency_key}".encode()).hexdigest() if idempotency_key else None
+
+
+def refuse_unproven(who: Standing) -> None:
+    """A name that was proven is not for those who merely say it. Raises: RegistrationRefused."""
+    if who.slot_id is not None and who.proven and not who.proves:
+        raise RegistrationRefused(f"the name was proven by the {grants.prover_of(who.tenant_id, who.slot_id)}; a bearer key proves none")
 
 
 def refuse_unwanted(state: str, approval: bool, request: BootstrapRequest, tenant_id: UUID, key_id: UUID) -> None:

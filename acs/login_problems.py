@@ -85,6 +85,10 @@ TOO_MANY = Problem(
     "too-many-requests", 429, _("Too many attempts"), _("You have confirmed too often in a short time."),
     _("Wait a minute, then open the address again."),
 )  # fmt: skip
+SIGN_INS = Problem(
+    "too-many-requests", 429, _("Too many attempts"), _("Somebody has tried to sign in too often in a short time, from this address or under this name."),
+    _("Wait a few minutes, then try again."),
+)  # fmt: skip
 
 PAGES: dict[type[Exception], Problem] = {
     tenants.NotEntitled: NOBODY,

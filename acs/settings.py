@@ -98,6 +98,7 @@ if bool(TENANT_DOMAIN) != bool(GATEWAY_SOCKETS):
 
 # ---- people ----------------------------------------------------------------------------------------------------------
 SIGNUP_OPEN = env.bool("ACS_SIGNUP_OPEN", default=False)  # closed: operators make the accounts
+ADMIN_LOGIN_LIMIT = env.str("ACS_ADMIN_LOGIN_LIMIT", default="20/5 minutes")  # attempts at /admin, per address and per name that is tried
 DEVICE_LOGIN_LIMIT = env.str("ACS_DEVICE_LOGIN_LIMIT", default="20/minute")  # confirmations, per person
 ACCOUNT_ADAPTER = "acs.people.Adapter"
 ACCOUNT_LOGIN_METHODS = {"email"}

@@ -54,6 +54,7 @@ def _admit(cursor: Any, fact: dict[str, Any], digest: bytes, key_id: str) -> Non
         "headscale_user_id": fact["headscale_user_id"],
         "ephemeral": False,
         "slot_id": uuid.uuid4(),
+        "proves": False,
         "registration_id": registration_id,
         "grant_id": uuid.uuid4(),
         "idempotency_key": None,

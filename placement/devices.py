@@ -111,6 +111,7 @@ def observe(
             strangers += 1
     left = [device for device in known.values() if device.node_id in gone or (complete and device.seen_at < seen_at)]
     _bury(left, now=now)
+    _inherit(cluster_id)
     _separate_machines(cluster_id, now=now)
     return strangers
 
@@ -212,6 +213,17 @@ def _regranted(device: Device, sighting: Sighting) -> dict[str, object]:
 def _bury(devices: list[Device], *, now: datetime) -> None:
     ids = [device.pk for device in devices]
     Device.objects.across_tenants().filter(pk__in=ids, gone_at=None).update(gone_at=now, online=False)
+
+
+def _inherit(cluster_id: str) -> None:
+    """Where the first of two machines on one registration id is gone the second has the id: it moves back to the slot that its key was for."""
+    there = Device.objects.across_tenants().filter(slot=OuterRef("grant__slot"), gone_at=None)
+    second = Device.objects.across_tenants().filter(
+        ~Exists(there), cluster_id=cluster_id, unexpected="second-machine", gone_at=None, grant__slot__released_at=None
+    )
+    heirs = {device.grant.slot_id: device for device in second.select_related("grant").order_by("-joined_at") if device.grant}
+    for slot_id, device in heirs.items():
+        Device.objects.of(device.tenant_id).filter(pk=device.pk).update(slot_id=slot_id, unexpected="")
 
 
 def _separate_machines(cluster_id: str, *, now: datetime) -> None:

@@ -17,8 +17,10 @@ from django.db import connection
 from placement import settling
 from placement.headscale import keys
 from placement.models import Echo, Grant
+from placement.standing import Promise as Held
 from placement.standing import Standing
 from tenants.errors import BadCredential, QuotaExceeded
+from tenants.models import EnrolmentKey
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,17 @@ TAKE_NEW_SLOT = """
 quota as (
     update tenants_quota set used = used + 1 where tenant_id = %(tenant_id)s and used < "limit" returning 1
 ), slot as (
-    insert into placement_slot (id, tenant_id, registration_id, enrolment_key_id, taken_at)
-    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(enrolment_key_id)s, %(now)s from quota, key_use returning id
+    insert into placement_slot (id, tenant_id, registration_id, enrolment_key_id, proven, taken_at)
+    select %(slot_id)s, %(tenant_id)s, %(registration_id)s, %(enrolment_key_id)s, %(proves)s, %(now)s from quota, key_use returning id
 )"""
+# A device that is installed again needs a key for the slot that its former self still holds, even where the quota is full. Each such key may bring
+# one machine more, which counts for itself once both are online: so no further one where those that are there already would not fit.
 KEEP_SLOT = """
-quota as (select 1), slot as (
-    update placement_slot set taken_at = taken_at where id = %(slot_id)s and released_at is null and exists (select 1 from key_use) returning id
+quota as (
+    select 1 from tenants_quota where tenant_id = %(tenant_id)s and (%(machines)s = 0 or used + %(machines)s - 1 <= "limit")
+), slot as (
+    update placement_slot set proven = proven or %(proves)s where id = %(slot_id)s and released_at is null and (%(proves)s or not proven)
+        and exists (select 1 from quota, key_use) returning id
 )"""
 PUT_KEY = """
 key as (
@@ -62,6 +69,8 @@ key as (
     select %(prefix)s, %(hash)s, %(headscale_user_id)s, false, %(ephemeral)s, false, '[]', %(now)s, %(expires_at)s, %(cluster_id)s from slot returning id
 )"""
 NO_KEY_YET = "key as (select null::bigint as id from slot)"
+FULL = "every device slot of the tenant is taken"
+OVERFULL = "the tenant has more machines than device slots: delete those that are not needed before this one enrols again"
 PROMISE = """
 with key_use as (
     update tenants_enrolmentkey set uses = uses + 1, last_used_at = %(now)s, devices = devices + {new}
@@ -84,7 +93,7 @@ STATEMENTS = {
 
 
 class SlotVanished(Exception):
-    """The slot was released between reading and using it: ask again."""
+    """The slot was released, or its name proven, between reading and using it: ask again."""
 
 
 def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
@@ -111,6 +120,8 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
                 "headscale_user_id": standing.headscale_user_id,
                 "ephemeral": standing.ephemeral,
                 "slot_id": standing.slot_id or uuid.uuid4(),
+                "machines": standing.machines,
+                "proves": standing.proves,
                 "registration_id": asked.registration_id,
                 "grant_id": grant_id,
                 "idempotency_key": asked.idempotency_key,
@@ -122,28 +133,48 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
                 "hash": key.hashed() if key and standing.fleet_is_own else None,
             },
         )
-        key_uses, quota_taken, slots, key_id = cursor.fetchone()
+        *done, key_id = cursor.fetchone()
+    _refuse_undone(standing, *done)
+    return Promised(grant_id, keyring_id, expires_at, key_id, key)
+
+
+def prover_of(tenant_id: UUID, slot_id: UUID) -> str:
+    """In a few words: the group or the policy that asked for this slot last, whose name is proven by that."""
+    proving = Grant.objects.of(tenant_id).filter(slot_id=slot_id).exclude(enrolment_key__kind=EnrolmentKey.Kind.BEARER)
+    return proving.order_by("-created_at").values_list("enrolment_key__hint", flat=True).first() or "credential that took it"
+
+
+def _refuse_undone(standing: Standing, key_uses: int, quota_taken: int, slots: int) -> None:
+    """Raises: BadCredential, QuotaExceeded, SlotVanished."""
     if not key_uses:
         if standing.full and standing.slot_id is None:
             raise QuotaExceeded("the credential has as many devices as it may have")
         raise BadCredential
     if not quota_taken:
-        raise QuotaExceeded("every device slot of the tenant is taken")
+        raise QuotaExceeded(FULL if standing.slot_id is None else OVERFULL)
     if not slots:
         raise SlotVanished
-    return Promised(grant_id, keyring_id, expires_at, key_id, key)
 
 
-def retire(grant_id: UUID, cluster_id: str, key_id: int | None, *, own_fleet: bool, now: datetime) -> None:
-    """End a live grant whose slot is about to get another key: it no longer counts as live.
+HOLD = """
+with credential as materialized (select 1 from tenants_enrolmentkey where id = %s for no key update)
+select 1 from placement_slot where id = %s and exists (select 1 from credential) for no key update
+"""
 
+
+def retire(live: Held, standing: Standing, *, now: datetime) -> None:
+    """End a live grant whose slot is about to get another key: it no longer counts as live. Must run inside the transaction of `promise`.
+
+    Credential and slot are locked before the grant, as all do: several credentials may ask under one name at once.
     In our own fleet its unused key expires on the server at once. Elsewhere the sweeper tells the server, and until then the grant keeps the key's own end.
     """
-    if own_fleet and key_id is not None:
-        with connection.cursor() as cursor:
-            cursor.execute("select headscale.retire_key(%s, %s)", [cluster_id, key_id])
-    over = {"expires_at": now} if own_fleet or key_id is None else {}
-    Grant.objects.across_tenants().filter(pk=grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, **over)
+    own_fleet = standing.fleet_is_own
+    with connection.cursor() as cursor:
+        cursor.execute(HOLD, [standing.enrolment_key_id, standing.slot_id])
+        if own_fleet and live.key_id is not None:
+            cursor.execute("select headscale.retire_key(%s, %s)", [live.cluster_id, live.key_id])
+    over = {"expires_at": now} if own_fleet or live.key_id is None else {}
+    Grant.objects.across_tenants().filter(pk=live.grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, **over)
 
 
 def answer_context(grant_id: UUID) -> str:

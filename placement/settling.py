@@ -79,6 +79,9 @@ def _close(grant_id: UUID, state: Grant.State, *, now: datetime, of: Grant.State
     open_grants = Grant.objects.across_tenants().filter(pk=grant_id, settled_at=None).exclude(state=Grant.State.REDEEMED)
     if of is not None:
         open_grants = open_grants.filter(state=of)
+    list(
+        EnrolmentKey.objects.across_tenants().filter(grants=grant_id).select_for_update(of=("self",), no_key=True).values_list("pk")
+    )  # first
     if open_grants.update(state=state, settled_at=now, answer_sealed="") != 1:
         return False
     EnrolmentKey.objects.across_tenants().filter(grants=grant_id, uses__gt=0).update(uses=F("uses") - 1)

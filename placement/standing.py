@@ -54,7 +54,8 @@ class Standing:
     """A valid credential's holder, whose tenant is placed. What a device's own enrolment says has won over its credential's settings.
 
     `full`: the credential's devices are as many as it may have; `enrolment_state` is empty where nobody has heard of the registration id yet;
-    `has_device`: the slot's device is on the server.
+    `machines`: how many devices on the server have the slot; `proves`: the credential proves the names of its devices; `proven`: such a one has asked for
+    the slot before.
     """
 
     enrolment_key_id: UUID
@@ -64,7 +65,8 @@ class Standing:
     approval: bool
     full: bool
     enrolment_state: str
-    has_device: bool
+    machines: int
+    proves: bool
     tenant_id: UUID
     account: str
     tenant_state: str
@@ -75,8 +77,13 @@ class Standing:
     fleet_name: str | None
     fleet_is_own: bool
     slot_id: UUID | None
+    proven: bool
     repeated: Promise | None
     live: Promise | None
+
+    @property
+    def has_device(self) -> bool:
+        return self.machines > 0
 
 
 PROMISED = (
@@ -102,10 +109,10 @@ STANDING = f"""
 select k.id as enrolment_key_id, coalesce(e.ephemeral, k.ephemeral) as ephemeral, coalesce(e.key_lifetime, k.key_lifetime) as key_lifetime,
     coalesce(nullif(e.re_enrolment, ''), k.re_enrolment) as re_enrolment, k.approval, coalesce(k.devices >= k.max_devices, false) as full,
     coalesce(e.state, '') as enrolment_state,
-    exists (select 1 from placement_device d where d.slot_id = s.id and d.gone_at is null) as has_device,
+    (select count(*) from placement_device d where d.slot_id = s.id and d.gone_at is null) as machines, k.kind <> 'bearer' as proves,
     t.id as tenant_id, t.account, t.state as tenant_state,
     b.cluster_id, c.state as cluster_state, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
-    s.id as slot_id, {_columns("repeated")}, {_columns("live")}
+    s.id as slot_id, coalesce(s.proven, false) as proven, {_columns("repeated")}, {_columns("live")}
 from tenants_enrolmentkey k
 join tenants_tenant t on t.id = k.tenant_id
 join placement_binding b on b.tenant_id = t.id

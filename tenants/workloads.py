@@ -1,7 +1,6 @@
-"""Who presents a token: the policy that it passes (tenants/questions.py), chosen and never guessed, and the token spent.
+"""Who presents a token: the policy of the named account that it passes (tenants/questions.py), and the token spent.
 
-A token's own words choose the policies that may be meant. Where policies of several tenants fit and the request names no account nobody is admitted: a
-guess could put a workload into another tenant's network.
+Only the named tenant's policies are asked: what others trust can neither put a workload into their network nor keep it out of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from django.db import connection
 from tenants import issuers, questions, trust, webtokens
 from tenants.errors import BadCredential
 from tenants.issuers import NoKeys
-from tenants.models import SpentToken, Tenant, TrustPolicy
+from tenants.models import SpentToken, TrustPolicy
 from tenants.questions import PLAIN, PROOF, Question, Refused
 from tenants.webtokens import Unusable, WebToken
 
@@ -49,12 +48,12 @@ def recognise(text: str, *, account: str, request: bytes | None, now: datetime) 
 
 
 def _chosen(token: WebToken, account: str, now: datetime) -> TrustPolicy:
-    """The oldest policy that the token passes; the keys are asked for only where all else fits. Raises: Refused, Unusable, NoKeys."""
+    """The account's oldest policy that the token passes; the keys are asked for only where all else fits. Raises: Refused, Unusable, NoKeys."""
     policies = _candidates(token, account, now)
     plain = [(policy, _refusal(token, policy, PLAIN, now)) for policy in policies]
     passed = [policy for policy, refusal in plain if refusal is None]
     if len(passed) > MOST_CANDIDATES:
-        raise Refused("too many policies fit: the request has to name its account")
+        raise Refused(f"more than {MOST_CANDIDATES} policies of the account fit")
     judged = [(policy, _refusal(token, policy, PROOF, now)) for policy in passed]
     if not judged:
         issuers.look_in_vain()
@@ -62,9 +61,6 @@ def _chosen(token: WebToken, account: str, now: datetime) -> TrustPolicy:
     proven = [policy for policy, refusal in judged if refusal is None]
     if not proven:
         raise next((refusal for _, refusal in judged or plain if refusal), Refused("no policy trusts this issuer for this audience"))
-    proven = [policy for policy in proven if policy.tenant.state != Tenant.State.CLOSED] or proven
-    if len({policy.tenant_id for policy in proven}) > 1:
-        raise Refused("policies of several tenants fit: the request has to name its account")
     return proven[0]
 
 
@@ -82,9 +78,7 @@ def _candidates(token: WebToken, account: str, now: datetime) -> list[TrustPolic
     issuer = token.claims.get("iss")
     if not isinstance(issuer, str) or not issuer.isprintable():
         raise Refused("the token names no issuer")
-    found = trust.live(now=now).filter(issuer=issuer, audience__in=questions.audiences(token))
-    if account:
-        found = found.filter(tenant__account=account)
+    found = trust.live(now=now).filter(issuer=issuer, audience__in=questions.audiences(token), tenant__account=account)
     return list(found.order_by("key__created_at", "pk"))
 
 

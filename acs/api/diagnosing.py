@@ -106,7 +106,12 @@ class ReportOf(View):
 
 @example({"registration_id": "till-7.store-12", "netcheck": {"UDP": False}, "probes": {"dns": "ok"}})
 class DeviceReport(Report):
-    registration_id = serializers.CharField(max_length=128, required=False, help_text="Needed with a bearer key; a signature names it.")
+    account = serializers.CharField(
+        max_length=63, required=False, help_text="The tenant. Needed with a workload's token; else the credential implies it."
+    )
+    registration_id = serializers.CharField(
+        max_length=128, required=False, help_text="Needed with a bearer key; a signature or a token names it."
+    )
 
 
 class BootstrapReport(APIView):

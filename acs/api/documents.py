@@ -11,7 +11,11 @@ from acs import errors
 
 
 class BootstrapRequest(serializers.Serializer[Any]):
-    account = serializers.CharField(required=False, max_length=63, help_text="The tenant. Optional where a credential implies it.")
+    account = serializers.CharField(
+        required=False,
+        max_length=63,
+        help_text="The tenant. Needed with a workload's token and without a credential; else the credential implies it.",
+    )
     plan = serializers.CharField(required=False, max_length=40, help_text="Read and ignored: a tenant's plan is its operator's to change.")
     want_region = serializers.CharField(required=False, max_length=32, help_text="Guides the tenant's first placement only.")
     latencies = serializers.DictField(

@@ -95,7 +95,7 @@ class SlotAdmin(PlacementAdmin):
     search_fields = ("registration_id", "tenant__account")
     list_select_related = ("tenant", "enrolment_key")
     ordering = ("-taken_at", "id")
-    fields = ("id", tenant, "registration_id", columns.linked("enrolment_key", _("taken with")), "taken_at", "released_at")
+    fields = ("id", tenant, "registration_id", "proven", columns.linked("enrolment_key", _("taken with")), "taken_at", "released_at")
 
     def links(self, obj: Slot) -> list[tuple[Any, str]]:
         return why_of(obj.registration_id, obj.tenant.account)

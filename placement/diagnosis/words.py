@@ -38,8 +38,13 @@ CAUSES: Mapping[str, Words] = {
     ),
     "tenant-suspended": Words(_("The tenant is suspended or closed."), _("Resume the tenant; the device may ask again then.")),
     "registration-refused": Words(
-        _("The device's enrolment is disabled, or its registration id is not among those that the group admits."),
-        _("Enable the enrolment, or change the group's patterns."),
+        _(
+            "The device's enrolment is disabled, its registration id is not among those that the group admits, or a group or a trusted token has proven"
+            " this id before."
+        ),
+        _(
+            "Enable the enrolment, change the group's patterns, or let the device prove its name; deleting the device that has the id frees it."
+        ),
     ),
     "approval": Words(_("The device waits until an administrator accepts it."), _("Accept or refuse it; it asks again by itself.")),
     "approval-full": Words(

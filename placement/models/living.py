@@ -48,6 +48,12 @@ class Slot(models.Model):
     enrolment_key = models.ForeignKey(
         EnrolmentKey, models.SET_NULL, null=True, blank=True, related_name="slots", db_index=False, verbose_name=_("taken with")
     )
+    proven = models.BooleanField(
+        _("proven name"),
+        default=False,
+        db_default=False,
+        help_text=_("A group's signature or a trusted token has proven the registration id: a bearer key cannot ask for it."),
+    )
     taken_at = models.DateTimeField(_("taken"))
     released_at = models.DateTimeField(_("released"), null=True, blank=True)
 

@@ -306,3 +306,12 @@ def test_a_used_up_credential_is_said_to_be_bad_though_it_has_all_its_devices_to
     Grant.objects.of(customer.tenant).update(state="redeemed", redeemed_at=timezone.now(), settled_at=timezone.now())
     answer = bootstrap(customer.secret, {"registration_id": "a"})  # it has its slot: how many devices there may be is not the matter
     assert (answer.status_code, answer.json()["code"]) == (401, "bad-credential")
+
+
+def test_a_used_up_key_places_nobody(fleet_cluster):
+    customer = factories.customer(max_uses=1)
+    type(customer.key).objects.of(customer.tenant).update(uses=1)
+    for body in ({}, {"account": customer.account}):
+        answer = bootstrap(customer.secret, body)
+        assert (answer.status_code, answer.json()["code"]) == (401, "bad-credential")
+    assert not Binding.objects.of(customer.tenant).exists()

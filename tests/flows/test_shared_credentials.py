@@ -43,7 +43,9 @@ def test_two_workloads_of_a_policy_with_one_idempotency_key_get_a_key_each(fleet
     with issuing() as issuer:
         settings.OUTBOUND_ALLOWED = [issuer.url.removeprefix("http://")]
         trusted(tenant, issuer, audience=AUDIENCE)
-        one, two = (bootstrap(issuer.token(sub=f"repo:acme/{name}"), idempotency_key="job-1").json() for name in "ab")
+        one, two = (
+            bootstrap(issuer.token(sub=f"repo:acme/{name}"), {"account": tenant.account}, idempotency_key="job-1").json() for name in "ab"
+        )
     assert one["auth_key"] != two["auth_key"]
     assert Grant.objects.of(tenant).count() == 2
 

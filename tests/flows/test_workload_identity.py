@@ -16,17 +16,17 @@ import time_machine
 from cryptography.hazmat.primitives import serialization
 from django.utils import timezone
 
-from placement.models import Slot
-from tenants import credentials, issuers, lifecycle, trust
+from placement.models import NetReport, Slot
+from tenants import credentials, issuers, lifecycle, trust, webtokens
 from tenants.models import EnrolmentKey, IssuerKeys, SpentToken, TrustPolicy
-from tests import factories
+from tests import doors, factories
 from tests.conftest import DATABASE, superuser
-from tests.doors import bootstrap
 from tests.fakes.oidc import AUDIENCE, SUBJECT, Issuer, issuing, signed_with_a_secret
 
 pytestmark = pytest.mark.django_db
 ACTED = {"actor": "system:tests"}
 DISCOVERY = "/.well-known/openid-configuration"
+ACCOUNT = "acme-inc"
 
 
 @pytest.fixture
@@ -38,7 +38,12 @@ def issuer(settings: Any) -> Iterator[Issuer]:
 
 @pytest.fixture
 def tenant(fleet_cluster: Any) -> Any:
-    return factories.tenant()
+    return factories.tenant(ACCOUNT)
+
+
+def bootstrap(secret: str, body: Any = None, **how: Any) -> Any:
+    """With a token for the fixture's tenant, where the body names no other."""
+    return doors.bootstrap(secret, ({"account": ACCOUNT} if webtokens.is_one(secret) else {}) | (body or {}), **how)
 
 
 def trusted(tenant: Any, of: Issuer, name: str = "ci", **wish: Any) -> TrustPolicy:
@@ -321,11 +326,44 @@ def test_used_tokens_are_forgotten_when_they_could_not_be_used_any_more(tenant, 
 # ---- whose workload --------------------------------------------------------------------------------------------------
 
 
-def test_where_policies_of_two_tenants_fit_the_request_names_its_account(fleet_cluster, issuer):
+def test_a_token_comes_with_an_account_and_without_one_nobody_is_asked(tenant, issuer):
+    trusted(tenant, issuer)
+    token = issuer.token()
+    for body in ({}, {"account": ""}, {"account": None}, {"registration_id": "till-7"}):
+        answer = doors.bootstrap(token, body)
+        assert code(answer) == (400, "malformed-request")
+        assert list(answer.json()["errors"]) == ["account"]
+    assert issuer.asked == []
+    assert not Slot.objects.of(tenant).exists()
+    assert bootstrap(token).status_code == 200, "it was not used up"
+
+
+def test_what_a_stranger_trusts_takes_no_workload_from_its_own_tenant(tenant, issuer):
+    stranger = factories.tenant()
+    trusted(stranger, issuer)
+    assert "no policy" in why(issuer.token())
+    for number in range(25):
+        trusted(stranger, issuer, f"more-{number}")
+    trusted(tenant, issuer)
+    assert bootstrap(issuer.token()).status_code == 200
+    assert (Slot.objects.of(stranger).count(), Slot.objects.of(tenant).count()) == (0, 1)
+
+
+def test_a_report_by_a_token_names_its_account_too(tenant, issuer):
+    trusted(tenant, issuer, registration_claim="run_id")
+    token, said = issuer.token(run_id="till-7"), {"probes": {"dns": "ok"}}
+    answers = [
+        doors.post("/api/v1/bootstrap/report", json.dumps(said | named).encode(), Authorization=f"Bearer {token}")
+        for named in ({}, {"account": 7}, {"account": "a\0"}, {"account": "nobody-here"}, {"account": ACCOUNT})
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 401, 204]
+    assert NetReport.objects.of(tenant).get().registration_id == "till-7"
+
+
+def test_where_policies_of_two_tenants_fit_the_account_says_whose_the_workload_is(fleet_cluster, issuer):
     one, other = factories.tenant(), factories.tenant()
     for each in (one, other):
         trusted(each, issuer)
-    assert "several tenants" in why(issuer.token())
     for each in (one, other):
         assert bootstrap(issuer.token(), {"account": each.account}).status_code == 200
         assert Slot.objects.of(each).count() == 1
@@ -337,9 +375,10 @@ def test_audience_subject_and_claims_tell_tenants_apart(fleet_cluster, issuer):
     trusted(one, issuer)
     trusted(other, issuer, subject="repo:other/*")
     trusted(third, issuer, audience="https://acs.example.com/third", claims={"repository_owner": "acme"})
-    assert bootstrap(issuer.token()).status_code == 200
-    assert bootstrap(issuer.token(sub="repo:other/x:environment:prod")).status_code == 200
-    assert bootstrap(issuer.token(aud="https://acs.example.com/third")).status_code == 200
+    theirs = {"sub": "repo:other/x:environment:prod"}, {"aud": "https://acs.example.com/third"}
+    for each, changes in zip((one, other, third), ({}, *theirs), strict=True):
+        statuses = [bootstrap(issuer.token(**changes), {"account": asked.account}).status_code for asked in (one, other, third)]
+        assert statuses == [200 if asked == each else 401 for asked in (one, other, third)]
     assert [Slot.objects.of(each).count() for each in (one, other, third)] == [1, 1, 1]
 
 
@@ -348,7 +387,7 @@ def test_a_tenant_that_claims_anothers_issuer_with_keys_of_its_own_neither_gets_
     with issuing() as evil:
         trusted(thief, issuer, jwks=evil.jwks)
         trusted(owner, issuer)
-        assert bootstrap(issuer.token()).status_code == 200
+        assert bootstrap(issuer.token(), {"account": owner.account}).status_code == 200
         assert (Slot.objects.of(thief).count(), Slot.objects.of(owner).count()) == (0, 1)
         assert refused(bootstrap(issuer.token(key=evil.keys[0]), {"account": owner.account}))
 

@@ -42,12 +42,12 @@ def trusted(issuer: Issuer, **wish: Any) -> Any:
 
 def test_of_many_that_carry_one_token_one_gets_in(fleet_cluster, issuers, service):
     tenant = trusted(issuers[0])
-    assert service.bootstrap(issuers[0].token()).status == 200
+    assert service.bootstrap(issuers[0].token(), account=tenant.account).status == 200
     token = issuers[0].token()
-    answers = race(16, lambda _: service.bootstrap(token))
+    answers = race(16, lambda _: service.bootstrap(token, account=tenant.account))
     assert Counter(answer.status for answer in answers) == {200: 1, 401: 15}
     token = issuers[0].token()
-    answers = race(16, lambda _: service.bootstrap(token, idempotency_key="once"))
+    answers = race(16, lambda _: service.bootstrap(token, account=tenant.account, idempotency_key="once"))
     assert Counter(answer.status for answer in answers) == {200: 16}, [answer.body for answer in answers if answer.status != 200]
     assert len({answer.auth_key for answer in answers}) == 1
     assert Slot.objects.of(tenant).count() == 3
@@ -67,13 +67,12 @@ def test_a_burst_of_jobs_after_the_keys_came_is_admitted_whole(fleet_cluster, is
 
 def test_an_issuer_that_never_answers_holds_up_nobody_else(fleet_cluster, issuers, service):
     quick, slow = issuers
-    trusted(quick)
-    trusted(slow)
+    fast, late = trusted(quick).account, trusted(slow).account
     customer = factories.customer(max_devices=100)
     assert service.bootstrap(customer.secret).status == 200
-    assert service.bootstrap(quick.token()).status == 200
+    assert service.bootstrap(quick.token(), account=fast).status == 200
     slow.delay = 30.0
-    waiting = [threading.Thread(target=service.bootstrap, args=(slow.token(),)) for _ in range(16)]
+    waiting = [threading.Thread(target=service.bootstrap, args=(slow.token(),), kwargs={"account": late}) for _ in range(16)]
     for thread in waiting:
         thread.start()
     wait_for(lambda: slow.asked, "somebody asks the slow issuer")
@@ -81,7 +80,7 @@ def test_an_issuer_that_never_answers_holds_up_nobody_else(fleet_cluster, issuer
     for _ in range(10):
         begun = time.monotonic()
         assert service.bootstrap(customer.secret).status == 200
-        assert service.bootstrap(quick.token()).status == 200
+        assert service.bootstrap(quick.token(), account=fast).status == 200
         spent.append(time.monotonic() - begun)
     assert max(spent) < 2.5, spent
     assert any(thread.is_alive() for thread in waiting)

@@ -228,6 +228,9 @@ class World:
             refusals.add((403, "quota-exceeded"))
         if not slot and quota["used"] >= quota["limit"]:
             refusals.add((403, "quota-exceeded"))
+        machines = slot and self.one("select count(*) from placement_device where slot_id = %s and gone_at is null", slot["id"])["count"]
+        if machines and quota["used"] + machines - 1 > quota["limit"]:
+            refusals.add((403, "quota-exceeded"))
         return refusals
 
     # What devices, servers and people do
