@@ -23,7 +23,7 @@ from placement import bindings, external, fulfilment, grants, nearness, standing
 from placement.engine.regions import Wish
 from placement.errors import ClusterBusy, ClusterSilent, ClusterUnreachable, NoClusterAvailable
 from placement.grants import Promised, SlotVanished
-from placement.headscale import keys
+from placement.headscale import ahead, keys
 from placement.models import Cluster, Grant
 from placement.names import headscale_url
 from placement.standing import Promise, Standing
@@ -98,6 +98,7 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
     """Look up who asks, promise a key; again where somebody admits the same device this moment."""
     looked_again = False
     for _attempt in range(TRIES):
+        ahead.prepare(settings.KEYRING)
         try:
             with transaction.atomic():  # one transaction: quota, slot, grant and key
                 who = standing.look_up(

@@ -77,7 +77,7 @@ class serve:  # noqa: N801 - reads as a verb in `with serve(...)`
         self.port = free_ports(1)[0]
         command = [sys.executable, "-m", "gunicorn", "benchmarks.floor:application", "--bind", f"127.0.0.1:{self.port}"]
         command += ["--workers", str(WORKERS), "--worker-class", "gthread", "--threads", str(THREADS)]
-        command += ["--no-control-socket", "--log-level", "error"]
+        command += ["--no-control-socket", "--log-level", "error", "--config", "python:acs.gunicorn"]
         told = json.dumps([fact.as_dict() for fact in facts])
         environment = {**made.environment("web"), "FLOOR_FACTS": told, "ACS_WEB_THREADS": str(THREADS)}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr)

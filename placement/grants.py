@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from placement import settling
-from placement.headscale import keys
+from placement.headscale import ahead, keys
 from placement.models import Echo, Grant
 from placement.standing import Promise as Held
 from placement.standing import Standing
@@ -102,11 +102,11 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
     Raises: BadCredential (the enrolment key is used up), QuotaExceeded (the tenant's, or the credential's own), SlotVanished; IntegrityError when the same idempotency key
     or registration is being admitted right now: roll back and look again.
     """
-    grant_id, keyring_id = uuid.uuid4(), settings.KEYRING.current
+    fresh = ahead.take(settings.KEYRING)
     expires_at = now + standing.key_lifetime
     if not standing.fleet_is_own:  # after a silence the key is found again by its expiration: no two may share one
         expires_at = settling.unique_expiration(expires_at)
-    key = keys.derive(settings.KEYRING, keyring_id, grant_id) if standing.fleet_name else None
+    key = fresh.key if standing.fleet_name else None
     statement = STATEMENTS[standing.slot_id is None, standing.fleet_is_own]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -123,19 +123,19 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
                 "machines": standing.machines,
                 "proves": standing.proves,
                 "registration_id": asked.registration_id,
-                "grant_id": grant_id,
+                "grant_id": fresh.grant_id,
                 "idempotency_key": asked.idempotency_key,
                 "digest": asked.digest,
                 "hostname": asked.hostname,
                 "os": asked.os,
-                "keyring_id": keyring_id,
+                "keyring_id": fresh.keyring_id,
                 "prefix": key.prefix if key else "",
-                "hash": key.hashed() if key and standing.fleet_is_own else None,
+                "hash": fresh.hashed if standing.fleet_is_own else None,
             },
         )
         *done, key_id = cursor.fetchone()
     _refuse_undone(standing, *done)
-    return Promised(grant_id, keyring_id, expires_at, key_id, key)
+    return Promised(fresh.grant_id, fresh.keyring_id, expires_at, key_id, key)
 
 
 def prover_of(tenant_id: UUID, slot_id: UUID) -> str:
