@@ -1,6 +1,7 @@
 """The floor: the same gunicorn and the very SQL statements of a bootstrap, and nothing else. Loaded as `benchmarks.floor:application`.
 
 `/floor/<way>` executes what a bootstrap by that way does, with ids of its own: no credential is checked, no limit counted, no key derived.
+`/floor/<way>-hash` also hashes one key, as every server of the fleet will want to read it: what is left of the difference is the door's own.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 
 from acs import urls  # noqa: E402
 from placement.grants import STATEMENTS  # noqa: E402
+from placement.headscale.keys import AuthKey  # noqa: E402
 from placement.standing import HOME, STANDING  # noqa: E402
 from tenants.groups import GROUP, USE_NONCE  # noqa: E402
 
+KEY = AuthKey("x" * 12, "x" * 64)
 FACTS: list[dict[str, Any]] = json.loads(os.environ.get("FLOOR_FACTS", "[]"))
 
 
@@ -72,6 +75,9 @@ def _admit(cursor: Any, fact: dict[str, Any], digest: bytes, key_id: str) -> Non
 @csrf_exempt
 def floor(request: HttpRequest, way: str) -> JsonResponse:  # noqa: ARG001 - a view's signature
     fact = random.choice(FACTS)
+    way, _dash, hashes = way.partition("-")
+    if hashes:
+        KEY.hashed()
     with connection.cursor() as cursor:
         if way == "anonymous":
             cursor.execute(HOME, {"account": fact["account"]})

@@ -229,7 +229,7 @@ class Tailscale:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as up:
             while up.poll() is None:
                 time.sleep(0.05)
-                if not until_running and self.status().get("BackendState") in ("Starting", "Running") and self.node_key != former:
+                if not until_running and self.status().get("BackendState") in ("Starting", "Running") and self.node_key not in ("", former):
                     up.terminate()
                     return
             if up.returncode != 0:
@@ -252,7 +252,9 @@ class Tailscale:
 
     @property
     def node_key(self) -> str:
-        return str((self.status().get("Self") or {}).get("PublicKey", ""))
+        """Nothing while the client has none: so it is for a moment when it logs in anew, before it has even asked the server."""
+        key = str((self.status().get("Self") or {}).get("PublicKey", ""))
+        return key if int(key.rpartition(":")[2] or "0", 16) else ""
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.run("status", "--json").stdout)
