@@ -173,7 +173,7 @@ def retire(live: Held, standing: Standing, *, now: datetime) -> None:
         cursor.execute(HOLD, [standing.enrolment_key_id, standing.slot_id])
         if own_fleet and live.key_id is not None:
             cursor.execute("select headscale.retire_key(%s, %s)", [live.cluster_id, live.key_id])
-    over = {"expires_at": now} if own_fleet or live.key_id is None else {}
+    over = {"expires_at": settling.moment(now)} if own_fleet or live.key_id is None else {}
     Grant.objects.across_tenants().filter(pk=live.grant_id, state__in=Grant.LIVE).update(state=Grant.State.EXPIRED, **over)
 
 

@@ -16,6 +16,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 
 from placement.models import Cluster, Grant
 from tenants.models import Enrolment, EnrolmentKey
@@ -29,6 +30,14 @@ def unique_expiration(latest: datetime, *, odd: bool = False) -> datetime:
     """A microsecond of the last second before `latest`: by it a key is found again after a silence. Even ones are grants', odd ones the stock's."""
     chosen = latest - timedelta(microseconds=secrets.randbelow(1_000_000))
     return chosen - timedelta(microseconds=(chosen.microsecond + odd) % 2)
+
+
+def moment(now: datetime) -> datetime:
+    """When a key was ended that is ended by now: not before the server did it, however long the caller waited for its turn since `now`.
+
+    A poll that began in between may have seen the key unused, and it was used a moment later.
+    """
+    return max(now, timezone.now())
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def _settle_silent(cluster: Cluster, keys: Mapping[int, KeyFact], *, seen_from: 
         log.info("silent_key_found", cluster_id=cluster.cluster_id, grant=str(grant.pk))
         strays.append(key_id)
         found = Grant.objects.across_tenants().filter(pk=grant.pk, state=grant.state)
-        found.update(state=Grant.State.EXPIRED, key_id=key_id, expires_at=now)
+        found.update(state=Grant.State.EXPIRED, key_id=key_id, expires_at=moment(now))
     return strays
 
 
@@ -131,7 +140,7 @@ def unwanted() -> Exists:
 def mark_retired(cluster_id: str, key_ids: Collection[int], *, now: datetime) -> None:
     """These keys were expired on the server: the next complete poll settles their grants."""
     unused = _grants(cluster_id).filter(key_id__in=list(key_ids), state__in=[Grant.State.ISSUED, Grant.State.EXPIRED], settled_at=None)
-    unused.update(state=Grant.State.EXPIRED, expires_at=now)
+    unused.update(state=Grant.State.EXPIRED, expires_at=moment(now))
 
 
 def _grants(cluster_id: str) -> QuerySet[Grant]:
