@@ -28,7 +28,11 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from psycopg import sql
+
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test is about time: machines are busy
+settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parent.parent
 SOCKET, VALKEY, FOLDER = "ACS_TESTS_POSTGRES_SOCKET", "ACS_TESTS_VALKEY_URL", "ACS_TESTS_FOLDER"

@@ -48,14 +48,14 @@ def once(data: Path, *, real: bool = False, **more: str) -> subprocess.Completed
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def serving(data: Path, until: str = "Serving until") -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A `make run` that goes on, and what it prints."""
     told = data.parent / "told"
     with told.open("w") as output:
         command = [sys.executable, "-m", "acs.demo.run", "--data", str(data)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=output, stderr=output, text=True, start_new_session=True)
     try:
-        wait_for(lambda: "Serving until" in told.read_text(), "it serves", seconds=150, log=told)
+        wait_for(lambda: until in told.read_text(), "it serves", seconds=150, log=told)
         yield process, told
     finally:
         process.send_signal(signal.SIGINT)
@@ -97,19 +97,34 @@ def told_of(text: str, what: str) -> str:
     return re.search(rf"^{what} +(\S+)", text, re.MULTILINE)[1]
 
 
-def test_once_bootstraps_for_real_and_a_second_run_goes_on_with_the_data(data):
+def test_a_second_run_goes_on_with_the_data_what_crashes_comes_back_and_nothing_is_left(data):
     first = once(data)
     assert first.returncode == 0, first.stdout + first.stderr
     assert told_of(first.stdout, "Cluster a") == "simulated"
     assert "A simulated device joined with that key: demo-device, 100." in first.stdout
     assert answered(first.stdout)["auth_mode"] == "authkey"
-    second = once(data)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert told_of(first.stdout, "Enrolment") == told_of(second.stdout, "Enrolment")
-    assert answered(first.stdout)["cluster_id"] == answered(second.stdout)["cluster_id"]
-    assert answered(first.stdout)["auth_key"] != answered(second.stdout)["auth_key"], "the first key is used up"
-    assert address(first.stdout) == address(second.stdout), "the same device on the same slot"
     assert processes_on(data) == []
+    with serving(data) as (process, told):
+        goes_on(first.stdout, told.read_text())
+        beside = once(data)
+        assert beside.returncode == 1
+        assert f"process {process.pid}" in beside.stderr
+        clean = subprocess.run([sys.executable, "-m", "acs.demo.clean", str(data)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert clean.returncode == 1
+        crash_everything(data, process, told)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "Stopping." in told.read_text()
+    assert processes_on(data) == []
+    assert subprocess.run([sys.executable, "-m", "acs.demo.clean", str(data)], cwd=ROOT, check=False).returncode == 0
+    assert not data.exists()
+
+
+def goes_on(first: str, second: str) -> None:
+    assert told_of(first, "Enrolment") == told_of(second, "Enrolment")
+    assert answered(first)["cluster_id"] == answered(second)["cluster_id"]
+    assert answered(first)["auth_key"] != answered(second)["auth_key"], "the first key is used up"
+    assert address(first) == address(second), "the same device on the same slot"
 
 
 def address(text: str) -> str:
@@ -125,37 +140,29 @@ def test_with_headscale_on_path_the_clusters_are_real_and_a_real_device_joins(da
     assert processes_on(data) == []
 
 
-def test_what_crashes_comes_back_a_second_run_is_refused_and_however_it_ends_nothing_is_left(data):
-    with serving(data) as (process, told):
-        beside = once(data)
-        assert beside.returncode == 1
-        assert f"process {process.pid}" in beside.stderr
-        clean = subprocess.run([sys.executable, "-m", "acs.demo.clean", str(data)], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert clean.returncode == 1
-        [web] = children(process.pid, "gunicorn")
-        wait_for(lambda: len(children(web, "gunicorn")) == 2, "its workers run")
-        time.sleep(3)  # the supervisor has looked at them
-        lost = children(web, "gunicorn")[0]
-        os.kill(lost, signal.SIGKILL)
-        wait_for(lambda: f"web: its worker process {lost} ended" in told.read_text(), "a lost worker is reported", log=told)
-        os.kill(children(process.pid, "gunicorn")[0], signal.SIGKILL)
-        os.kill(children(process.pid, "clusters/a")[0], signal.SIGKILL)
-        os.kill(int((data / "pg" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-        for name in ("web", "cluster a", "PostgreSQL"):
-            wait_for(lambda name=name: f"{name} is running again" in told.read_text(), f"{name} is started again", seconds=30, log=told)
-        assert "cluster a ended (killed by SIGKILL)" in told.read_text()
-        url = json.loads((data / "ports.json").read_text())["web"]
-        wait_for(lambda: answers(f"http://127.0.0.1:{url}/readyz"), "the service is fit for work again", seconds=40, log=told)
+def crash_everything(data: Path, process: subprocess.Popen[str], told: Path) -> None:
+    [web] = children(process.pid, "gunicorn")
+    wait_for(lambda: len(children(web, "gunicorn")) == 2, "its workers run")
+    time.sleep(3)  # the supervisor has looked at them
+    lost = children(web, "gunicorn")[0]
+    os.kill(lost, signal.SIGKILL)
+    wait_for(lambda: f"web: its worker process {lost} ended" in told.read_text(), "a lost worker is reported", log=told)
+    os.kill(children(process.pid, "gunicorn")[0], signal.SIGKILL)
+    os.kill(children(process.pid, "clusters/a")[0], signal.SIGKILL)
+    os.kill(int((data / "pg" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    for name in ("web", "cluster a", "PostgreSQL"):
+        wait_for(lambda name=name: f"{name} is running again" in told.read_text(), f"{name} is started again", seconds=30, log=told)
+    assert "cluster a ended (killed by SIGKILL)" in told.read_text()
+    url = json.loads((data / "ports.json").read_text())["web"]
+    wait_for(lambda: answers(f"http://127.0.0.1:{url}/readyz"), "the service is fit for work again", seconds=40, log=told)
+
+
+def test_of_a_run_that_is_killed_its_guardian_leaves_nothing(data):
+    with serving(data, until="Cluster a") as (process, _told):
+        assert len(processes_on(data)) > 2
         process.kill()
         process.wait(5)
         wait_for(lambda: not processes_on(data), "its guardian ends what a killed one left", seconds=40)
-    with serving(data) as (process, told):
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert "Stopping." in told.read_text()
-    assert processes_on(data) == []
-    assert subprocess.run([sys.executable, "-m", "acs.demo.clean", str(data)], cwd=ROOT, check=False).returncode == 0
-    assert not data.exists()
 
 
 OWNER = "postgresql://acs_owner@127.0.0.1:1/acs"
