@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InternalError, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
@@ -97,7 +97,7 @@ def _recognised(proof: Proof, request: BootstrapRequest, now: datetime) -> Admis
 def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission:
     """Look up who asks, promise a key; again where somebody admits the same device this moment."""
     looked_again = False
-    for _attempt in range(TRIES):
+    for attempt in range(TRIES):
         ahead.prepare(settings.KEYRING)
         try:
             with transaction.atomic():  # one transaction: quota, slot, grant and key
@@ -116,6 +116,12 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
                     promised = _replay(who, request, now) or _promise(who, request, now)
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
+        except (
+            InternalError
+        ):  # PostgreSQL rarely fails so ("new multixact has more than one updating member") where others roll back this moment
+            if attempt == TRIES - 1:
+                raise
+            continue
         except (QuotaExceeded, BadCredential) as refused:
             if looked_again or not (request.idempotency_key or request.registration_id or isinstance(refused, BadCredential)):
                 raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.http import HttpResponse, JsonResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -71,6 +71,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     derp.BadDerpMap: UNAVAILABLE,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
+    InternalError: UNAVAILABLE,
     PoolTimeout: UNAVAILABLE,
     RedisError: UNAVAILABLE,
 }

@@ -7,7 +7,7 @@ from datetime import timedelta
 import bcrypt
 import pytest
 import time_machine
-from django.db import connection
+from django.db import InternalError, connection
 from django.utils import timezone
 
 from placement.models import Binding, Grant, Slot
@@ -315,3 +315,20 @@ def test_a_used_up_key_places_nobody(fleet_cluster):
         answer = bootstrap(customer.secret, body)
         assert (answer.status_code, answer.json()["code"]) == (401, "bad-credential")
     assert not Binding.objects.of(customer.tenant).exists()
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 200), (9, 503)])
+def test_a_statement_that_postgresql_itself_gave_up_is_tried_again_and_then_told_to_come_back(fleet_cluster, times, status):
+    """ "new multixact has more than one updating member": seen where many were refused, and rolled back, at once."""
+    customer, left = factories.customer(), [times]
+
+    def gives_up(execute, sql, *given):
+        if "key_use" in str(sql) and left[0]:
+            left[0] -= 1
+            raise InternalError("new multixact has more than one updating member")
+        return execute(sql, *given)
+
+    with connection.execute_wrapper(gives_up):
+        answer = bootstrap(customer.secret)
+    assert answer.status_code == status
+    assert customer.quota().used == (status == 200)
