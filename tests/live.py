@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,3 +138,31 @@ def race_here(count: int, act: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(min(count, 8)) as pool:
         return list(pool.map(closing, range(count)))
+
+
+def together(acts: Sequence[Callable[[], Any]]) -> list[Any]:
+    """All at once, each in a thread of its own; what they raised is raised."""
+    from django.db import connection
+
+    results: list[Any] = [None] * len(acts)
+    ready = threading.Barrier(len(acts))
+
+    def run(number: int) -> None:
+        try:
+            ready.wait(timeout=10)
+            results[number] = acts[number]()
+        except BaseException as error:  # noqa: BLE001 - told below
+            results[number] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(len(acts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "it hangs"
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.fakes.fleet_server import FleetServer, serving
 from tests.fakes.oidc import issuing
 from tests.flows.test_signed_bootstrap import ACTED, Fleet, code
 from tests.flows.test_workload_identity import trusted
+from tests.live import together
 
 pytestmark = pytest.mark.django_db
 NAME = {"registration_id": "till-7"}
@@ -130,24 +130,6 @@ def test_a_deleted_device_leaves_its_name_free(fleet, bearer, server):
     assert [slot.proven for slot in Slot.objects.of(fleet.tenant).filter(released_at=None)] == [False]
 
 
-def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    ready, answers = threading.Barrier(len(acts)), [None] * len(acts)
-
-    def run(number: int) -> None:
-        try:
-            ready.wait(10)
-            answers[number] = acts[number]()
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[number]) for number in range(len(acts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return answers
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("known", [False, True])
 def test_of_a_bearer_key_and_a_signature_at_once_the_signature_has_the_name_in_the_end(fleet_cluster, known):
@@ -159,7 +141,7 @@ def test_of_a_bearer_key_and_a_signature_at_once_the_signature_has_the_name_in_t
         if known:
             bootstrap(secrets[0], {"registration_id": name})
         begging = [lambda secret=secret, name=name: bootstrap(secret, {"registration_id": name}) for secret in secrets]
-        *others, signed = at_once(*begging, lambda name=name: fleet.ask(name))
+        *others, signed = together([*begging, lambda name=name: fleet.ask(name)])
         assert signed.status_code == 200, signed.content
         assert {code(answer) for answer in others} <= {(200, None), (403, "registration-refused")}
         [slot] = Slot.objects.of(fleet.tenant).filter(registration_id=name, released_at=None)

@@ -6,7 +6,6 @@ statement or a commit of a request, after which the connection is gone: what a k
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -371,30 +370,6 @@ class World:
             told.age += span
         if self.moment:
             self.moment = self.moment - span if span < PATIENCE else None
-
-    def together(self, acts: list[Callable[[], Any]]) -> list[Any]:
-        """All at once, each in a thread of its own; what they raised is raised."""
-        ready, results = threading.Barrier(len(acts)), [None] * len(acts)
-
-        def run(number: int) -> None:
-            try:
-                ready.wait(timeout=10)
-                results[number] = acts[number]()
-            except BaseException as error:  # noqa: BLE001 - told below
-                results[number] = error
-            finally:
-                connection.close()
-
-        threads = [threading.Thread(target=run, args=[number]) for number in range(len(acts))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-            assert not thread.is_alive(), "it hangs"
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return results
 
     # The laws
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.conftest import FleetCluster
 from tests.fakes.fleet_server import FleetServer, serving
+from tests.live import together
 from tests.placement.grant_world import KINDS, Request, World, killed_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,7 +162,7 @@ class GrantMachine(RuleBasedStateMachine):
         for verb, *words in some:
             if verb == "ask" and words[0].idempotency_key:
                 self.world.doubt(words[0])
-        answers = self.world.together([lambda verb=verb, words=words: getattr(self.world, verb)(*words) for verb, *words in some])
+        answers = together([lambda verb=verb, words=words: getattr(self.world, verb)(*words) for verb, *words in some])
         for (verb, *words), answer in zip(some, answers, strict=True):
             if verb == "ask":
                 assert answer[0] < 500, f"{words}: {answer}"
@@ -172,7 +173,7 @@ class GrantMachine(RuleBasedStateMachine):
         if asked.idempotency_key:
             self.world.doubt(asked)
         right = self.world.expected(asked)
-        answers = self.world.together([lambda: self.world.ask(asked)] * times)
+        answers = together([lambda: self.world.ask(asked)] * times)
         assert all(status < 500 for status, _, _ in answers), answers
         if asked.registration_id or asked.idempotency_key:
             assert len(set(answers)) == 1, f"{asked}: {answers} where {right} was due"
