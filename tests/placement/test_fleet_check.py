@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,3 +196,11 @@ def test_nothing_is_upgraded_under_a_connected_server(fleet_cluster: FleetCluste
         with pytest.raises(fleets.ServersConnected, match=f"hs_{fleet_cluster.cluster_id}"):
             fleets.upgrade(owner, conninfo=url_as("acs_owner"), own=True, headscale=None)
         assert schema.version(owner) == schema.SHIPPED_VERSION
+
+
+def test_a_server_that_has_just_stopped_is_waited_for(fleet_cluster: FleetCluster) -> None:
+    with psycopg.connect(fleet_cluster.url) as server, psycopg.connect(url_as("acs_owner"), autocommit=True) as owner:
+        going = threading.Timer(0.5, server.close)
+        going.start()
+        fleets.upgrade(owner, conninfo=url_as("acs_owner"), own=True, headscale=None)
+        going.join()

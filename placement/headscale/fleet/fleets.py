@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -10,6 +11,8 @@ from django.conf import settings
 from placement.headscale.fleet import binary, catalogue, connect, grants, noise, roles, schema
 from placement.headscale.fleet.connect import Connection
 from placement.models import Fleet
+
+GOODBYE = 3.0  # seconds in which PostgreSQL has ended the session of a server that has just stopped, or of a check that is over
 
 
 class ServersConnected(Exception):
@@ -64,9 +67,12 @@ def upgrade(connection: Connection, *, conninfo: str, own: bool, headscale: str 
 
 
 def refuse_while_connected(connection: Connection) -> None:
-    """Raises: ServersConnected."""
-    if logins := connected(connection):
-        raise ServersConnected(logins)
+    """A session outlives its client by a moment: what has just gone is waited for. Raises: ServersConnected."""
+    ends = time.monotonic() + GOODBYE
+    while logins := connected(connection):
+        if time.monotonic() > ends:
+            raise ServersConnected(logins)
+        time.sleep(0.05)
 
 
 def connected(connection: Connection) -> list[str]:
