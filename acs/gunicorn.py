@@ -13,8 +13,29 @@ preload_app = True  # loaded once and shared by the workers: each is there at on
 
 def when_ready(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
     """Before the first fork: what is loaded stays out of the workers' garbage collection, which would copy the shared pages."""
+    from django.conf import settings
+
+    from placement.headscale import ahead
+
+    ahead.stock = ahead.Stock(settings.KEYRING)
     gc.collect()
     gc.freeze()
+
+
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """With the first worker, and whenever one is replaced: what fills the stock of hashed keys runs."""
+    from placement.headscale import ahead
+
+    if ahead.stock is not None:
+        ahead.stock.keep_filled()
+
+
+def on_exit(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """What fills the stock ends with the server."""
+    from placement.headscale import ahead
+
+    if ahead.stock is not None:
+        ahead.stock.close()
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import secrets
+import struct
+import termios
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -27,6 +30,7 @@ from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 
 from acs import urls  # noqa: E402
 from placement.grants import STATEMENTS  # noqa: E402
+from placement.headscale import ahead, hashing  # noqa: E402
 from placement.headscale.keys import AuthKey  # noqa: E402
 from placement.standing import HOME, STANDING  # noqa: E402
 from tenants.groups import GROUP, USE_NONCE  # noqa: E402
@@ -93,7 +97,19 @@ def floor(request: HttpRequest, way: str) -> JsonResponse:  # noqa: ARG001 - a v
     return JsonResponse({"way": way})
 
 
+@csrf_exempt
+def stock(request: HttpRequest) -> JsonResponse:
+    """How many keys are hashed ahead; asked with POST, none any more."""
+    assert ahead.stock is not None
+    if request.method == "POST":
+        while ahead.stock.take():
+            pass
+    waiting = fcntl.ioctl(ahead.stock.reads, termios.FIONREAD, bytes(4))
+    return JsonResponse({"keys": struct.unpack("i", waiting)[0] // hashing.RECORD.size})
+
+
 urls.urlpatterns.insert(0, path("floor/<slug:way>", floor))
+urls.urlpatterns.insert(0, path("floor-stock", stock))
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:

@@ -26,7 +26,7 @@ import bcrypt
 import psycopg
 
 from benchmarks import fleet
-from benchmarks.admission import children, megabytes
+from benchmarks.admission import megabytes, workers
 from benchmarks.fleet import Fact
 from benchmarks.report import Report, arguments
 from benchmarks.services import ROOT, Services, services
@@ -66,7 +66,7 @@ def main() -> None:
             begun = time.monotonic()
             kills = storm(process, url, devices)
             seconds = time.monotonic() - begun
-            memory = [megabytes(pid) for pid in children(process.pid)]
+            memory = [megabytes(pid) for pid in workers(process.pid)]
         tell(report, made, devices, seconds=seconds, kills=kills)
     report.add("memory of the largest web worker at the end", max(memory), "MB")
     report.close()
@@ -109,10 +109,10 @@ def kill_workers(process: subprocess.Popen[bytes], devices: list[Device], kills:
     while not over.wait(0.05):
         served = sum(bool(one.told or one.refused) for one in devices)
         if kills[0] < served // 100:
-            workers = children(process.pid)
-            if len(workers) >= 2:  # some are being started again
+            serving = workers(process.pid)
+            if len(serving) >= 2:  # some are being started again
                 with suppress(ProcessLookupError):
-                    os.kill(random.choice(workers), signal.SIGKILL)
+                    os.kill(random.choice(serving), signal.SIGKILL)
                     kills[0] += 1
 
 

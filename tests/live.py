@@ -62,8 +62,21 @@ class LiveService:
         return Answer(answer.status_code, json.loads(answer.content or b"{}"), dict(answer.headers))
 
     def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children]
+        return [pid for pid in self._children() if pid not in self.hashers()]
+
+    def hashers(self) -> list[int]:
+        """What fills the stock of hashed keys: one, or none for a moment."""
+        return [pid for pid in self._children() if b"placement.headscale.hashing" in _words(pid)]
+
+    def _children(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 @contextmanager
