@@ -116,9 +116,8 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
                     promised = _replay(who, request, now) or _promise(who, request, now)
         except (IntegrityError, SlotVanished):
             continue  # somebody is admitting the same device this moment: look again, and find what they promised
-        except (
-            InternalError
-        ):  # PostgreSQL rarely fails so ("new multixact has more than one updating member") where others roll back this moment
+        except InternalError:
+            # "new multixact has more than one updating member": rare, where others are refused and roll back this moment
             if attempt == TRIES - 1:
                 raise
             continue

@@ -15,12 +15,14 @@ import threading
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from placement.headscale import hashing, keys
 from placement.headscale.keys import AuthKey
 from tenants.keyring import Keyring
 
+HOUSE = Path(__file__).resolve().parents[2]  # where the packages are found, wherever the server was started
 STOCK_BYTES = 1024 * 1024  # of the pipe: the most that Linux gives to everybody
 
 
@@ -46,8 +48,9 @@ class Stock:
         self.keyring = keyring
         self.reads, self.writes = os.pipe()
         os.set_blocking(self.reads, False)
-        with suppress(OSError):  # not allowed, or no Linux: then the stock is as large as a pipe is there
-            fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, STOCK_BYTES)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # else, or where it is not allowed, the stock is as large as a pipe is there
+            with suppress(OSError):
+                fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, STOCK_BYTES)
         self.process: subprocess.Popen[bytes] | None = None
 
     def keep_filled(self) -> None:
@@ -55,7 +58,7 @@ class Stock:
         if self.process is not None and self.process.poll() is None:
             return
         words = [sys.executable, "-m", "placement.headscale.hashing"]
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.writes)
+        self.process = subprocess.Popen(words, cwd=HOUSE, stdin=subprocess.DEVNULL, stdout=self.writes)
         _only_in_idle_time(self.process.pid)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import signal
 import subprocess
@@ -53,6 +54,15 @@ def test_a_hash_of_the_stock_is_that_of_its_grants_key(stock: ahead.Stock) -> No
     stock.keep_filled()
     grant_id, hashed = taken(stock)
     assert bcrypt.checkpw(keys.derive(RING, "a1", grant_id).secret.encode(), hashed)
+
+
+def test_where_pipes_have_one_size_the_stock_is_that_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(fcntl, "F_SETPIPE_SZ")  # as on macOS
+    made = ahead.Stock(RING)
+    os.write(made.writes, hashing.pack(uuid.uuid4(), b"h" * 60))
+    assert made.take() is not None
+    for end in (made.reads, made.writes):
+        os.close(end)
 
 
 def test_none_is_taken_twice_by_threads_and_processes_at_once(stock: ahead.Stock) -> None:
