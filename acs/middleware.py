@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import structlog
 from django.http import HttpRequest, HttpResponse
+from django.urls import ResolverMatch, resolve
 from rest_framework.exceptions import NotFound
 
 from acs import errors
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 USABLE = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")  # an id from outside ends up in logs and in the audit
 SECRET = re.compile(r"(/register/|/accounts/password/reset/key/|/accounts/confirm-email/)[^/]+")  # whoever reads these ends could use them
 QUIET = ("/healthz", "/readyz", "/metrics")
+DEVICES_DOORS = {"/api/v1/bootstrap"}  # where devices knock by the thousand: JSON in and out, no cookie, no session, no page
 
 
 class RequestContext:
@@ -51,6 +53,22 @@ class RequestContext:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:  # noqa: ARG002 - Django's signature
         """Views without DRF: what the table foresees is answered by it, all else goes the way of a 500."""
         return errors.answer(error)
+
+
+class DevicesLane:
+    """Answers at the devices' doors without what stands after it in the list, and what only pages need: it cost a sixth of a bootstrap."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.found: dict[str, ResolverMatch] = {}
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info not in DEVICES_DOORS:
+            return self.get_response(request)
+        if request.path_info not in self.found:
+            self.found[request.path_info] = resolve(request.path_info)
+        view, args, kwargs = self.found[request.path_info]
+        return view(request, *args, **kwargs)
 
 
 def _unnamable(request: HttpRequest) -> HttpResponse | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +21,8 @@ from django.conf import settings
 from limits import RateLimitItem, parse
 from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, RateLimiter
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as Unreachable
+from redis.exceptions import NoScriptError, RedisError
 
 from tenants import windows
 from tenants.errors import TooManyRequests
@@ -105,16 +107,47 @@ def _alone(limiter: RateLimiter, hit: Hit) -> Result:
 
 def _together(hits: Sequence[Hit]) -> list[Result]:
     """The strategy's own scripts, run by one: four round trips were a quarter of what a bootstrap cost. Raises: RedisError."""
-    now, storage = time(), cast("RedisStorage", _shared().storage)
-    keys = [storage.prefixed_key(hit.item.key_for(hit.name, hit.whom)) for hit in hits]
-    told: list[Any] = [now]
-    for hit in hits:
-        told += hit.item.amount, hit.item.get_expiry(), int(hit.shown)
-    answers = iter(_script()(keys, told))
+    storage = cast("RedisStorage", _shared().storage)
+    items = [hit.item for hit in hits]
+    keys = [storage.prefixed_key(item.key_for(hit.name, hit.whom)) for hit, item in zip(hits, items, strict=True)]
+    told: list[Any] = [time()]
+    for hit, item in zip(hits, items, strict=True):
+        told += item.amount, item.get_expiry(), int(hit.shown)
+    answers = iter(_line.run(keys, told))
     results: list[Result] = []
-    for hit, allowed, begun, count in zip(hits, answers, answers, answers, strict=True):
-        results.append((hit, bool(allowed), hit.item.amount - count, float(begun) + hit.item.get_expiry()))
+    for hit, item, allowed, begun, count in zip(hits, items, answers, answers, answers, strict=True):
+        results.append((hit, bool(allowed), item.amount - count, float(begun) + item.get_expiry()))
     return results
+
+
+class _Line(threading.local):
+    """Each thread's own connection to Valkey, kept: taking one from a pool, with the client's own bookkeeping, cost more than the script itself."""
+
+    storage: RedisStorage | None = None
+    connection: Any = None
+
+    def run(self, keys: list[str], told: list[Any]) -> Any:
+        """Raises: RedisError."""
+        storage = cast("RedisStorage", _shared().storage)
+        if self.storage is not storage:
+            pool = storage.get_connection().connection_pool
+            self.storage, self.connection = storage, pool.connection_class(**pool.connection_kwargs)
+        was_connected = self.connection.is_connected
+        try:
+            return self._ask(keys, told)
+        except NoScriptError:  # a Valkey that was started anew, or not yet asked
+            return _script()(keys, told)
+        except Unreachable:  # it may have been started anew since the last request; what it cannot be reached for now, the caller is told
+            if not was_connected:
+                raise
+            return _script()(keys, told)
+
+    def _ask(self, keys: list[str], told: list[Any]) -> Any:
+        self.connection.send_command("EVALSHA", _script().sha, len(keys), *keys, *told)
+        return self.connection.read_response()
+
+
+_line = _Line()
 
 
 TOGETHER = f"""

@@ -28,7 +28,7 @@ from django.urls import path  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 
-from acs import urls  # noqa: E402
+from acs import middleware, urls  # noqa: E402
 from placement.grants import STATEMENTS  # noqa: E402
 from placement.headscale import ahead, hashing  # noqa: E402
 from placement.headscale.keys import AuthKey  # noqa: E402
@@ -110,6 +110,10 @@ def stock(request: HttpRequest) -> JsonResponse:
 
 urls.urlpatterns.insert(0, path("floor/<slug:way>", floor))
 urls.urlpatterns.insert(0, path("floor-stock", stock))
+
+
+# The floor has nothing of what the door goes without either.
+middleware.DEVICES_DOORS.update(f"/floor/{way}" for way in ("bearer", "signed", "anonymous", "bearer-hash", "signed-hash"))
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import redis
 from django.db import connection
 from django.utils import timezone
 
@@ -111,6 +112,24 @@ def at_once(times: int) -> list[bool]:
 
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(knock, range(times)))
+
+
+def test_a_valkey_that_was_started_anew_between_two_requests_is_told_the_script_and_counts_on(settings):
+    """Its scripts are gone, and so are the connections to it, of which each thread keeps one."""
+    settings.CREDENTIAL_LIMIT = "4/minute"
+    throttle.spend([], Hit("credential", "kept"))
+    valkey = redis.Redis.from_url(settings.REDIS_URL)
+    valkey.script_flush()
+    throttle.spend([], Hit("credential", "kept"))
+    for lost_script in (False, True):
+        throttle._line.connection.send_command("CLIENT", "ID")
+        valkey.client_kill_filter(_id=throttle._line.connection.read_response())
+        if lost_script:
+            valkey.script_flush()
+        throttle.spend([], Hit("credential", "kept"))
+    with pytest.raises(TooManyRequests):
+        throttle.spend([], Hit("credential", "kept"))
+    assert not LimitWindow.objects.exists()
 
 
 def test_without_valkey_devices_are_admitted_and_told_what_is_left(fleet_cluster, settings, without_valkey):
