@@ -36,7 +36,7 @@ class Services:
             "ACS_KEYRING": "b1:" + base64.b64encode(b"a key of thirty-two bytes, bench").decode(),
             "ACS_PUBLIC_URL": "http://127.0.0.1",
             "ACS_LOG_LEVEL": "ERROR",
-            **{f"ACS_{name}_LIMIT": "100000/second" for name in ("ADDRESS", "CREDENTIAL", "ACCOUNT", "ANONYMOUS", "BAD_CREDENTIAL")},
+            **{f"ACS_{name}_LIMIT": "5000/second" for name in ("ADDRESS", "CREDENTIAL", "ACCOUNT", "ANONYMOUS", "BAD_CREDENTIAL")},
             "DATABASE_URL": self.postgres.url("acs", f"acs_{role}"),
             "REDIS_URL": self.valkey.url(),
         }

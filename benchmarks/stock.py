@@ -9,7 +9,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from acs.demo.embedded import Postgres, make_database
@@ -18,24 +21,28 @@ from placement.headscale.fleet import binary, config, noise
 CLIENTS = 4
 
 
-def mint_rate(seconds: float) -> float | None:
-    """Keys per second; None, and said so, where there is no binary."""
+@contextmanager
+def minting() -> Iterator[Callable[[float], float] | None]:
+    """A server that runs: called with seconds, it mints for so long and tells how many keys a second. None, and said so, where there is no binary."""
     headscale = binary.find()
     if headscale is None:
         print("no headscale on PATH: the stock API's mint rate is not measured", file=sys.stderr)
-        return None
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="acs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         postgres = Postgres(folder / "pg").start()
         try:
             make_database(postgres, "stock")
-            return _of_server(headscale, postgres, folder / "server", seconds)
+            with _server(headscale, postgres, folder / "server") as mint:
+                yield mint
         finally:
             postgres.stop()
 
 
-def _of_server(headscale: str, postgres: Postgres, folder: Path, seconds: float) -> float:
+@contextmanager
+def _server(headscale: str, postgres: Postgres, folder: Path) -> Iterator[Callable[[float], float]]:
     folder.mkdir()
     listen, metrics, grpc = binary.free_ports(3)
     plan = config.Plan(
@@ -58,7 +65,7 @@ def _of_server(headscale: str, postgres: Postgres, folder: Path, seconds: float)
         made = subprocess.run([*words, "apikeys", "create"], cwd=folder, capture_output=True, text=True, check=True)
         key = made.stdout.strip().splitlines()[-1]
         user = json.loads(_call(listen, key, "POST", "/api/v1/user", {"name": "bench"}))["user"]["id"]
-        return _minted(listen, key, user, seconds)
+        yield partial(_minted, listen, key, user)
     finally:
         server.terminate()
         server.wait(10)
@@ -106,7 +113,3 @@ def _wait(port: int, log: Path) -> None:
         except OSError:
             time.sleep(0.1)
     raise SystemExit(f"headscale did not come up: {log.read_text()[-1000:]}")
-
-
-if __name__ == "__main__":
-    print(f"{mint_rate(10.0)} keys per second")

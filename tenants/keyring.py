@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import os
 from dataclasses import dataclass
@@ -70,8 +69,8 @@ class Keyring:
         """64 bytes that only a holder of the key `key_id` can compute for this purpose and subject. Raises: Unsealable."""
         if key_id not in self.keys:
             raise Unsealable(f"no key {key_id!r} in the ring")
-        return hmac.new(self._purpose(key_id, b"derive"), f"{purpose}\0{subject}".encode(), hashlib.sha512).digest()
+        return hmac.digest(self._purpose(key_id, b"derive"), f"{purpose}\0{subject}".encode(), "sha512")
 
     def _purpose(self, key_id: str, use: bytes) -> bytes:
         """One key, one use: sealing and deriving never share key material."""
-        return hmac.new(self.keys[key_id], b"acs:" + use, hashlib.sha256).digest()
+        return hmac.digest(self.keys[key_id], b"acs:" + use, "sha256")

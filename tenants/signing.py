@@ -101,4 +101,4 @@ def is_by(secret: str, signature: Signature, *, method: str, path: str, body: by
 
 
 def _mac(key: str, text: bytes) -> str:
-    return base64.b64encode(hmac.new(key.encode(), text, hashlib.sha256).digest()).decode()
+    return base64.b64encode(hmac.digest(key.encode(), text, "sha256")).decode()

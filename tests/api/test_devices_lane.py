@@ -18,7 +18,12 @@ def test_an_answer_has_no_cookie_and_the_headers_that_every_answer_has(fleet_clu
     assert answer.status_code == 200
     assert not answer.cookies
     told = {name: answer[name] for name in ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Language")}
-    assert told == {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin", "Content-Language": "en"}
+    assert told == {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Content-Language": "en",
+    }
     assert int(answer["Content-Length"]) == len(answer.content)
     assert answer["X-Request-ID"]
 
