@@ -130,7 +130,7 @@ class _Line(threading.local):
         """Raises: RedisError."""
         storage = cast("RedisStorage", _shared().storage)
         if self.storage is not storage:
-            pool = storage.get_connection().connection_pool
+            pool = cast("Any", storage.get_connection()).connection_pool
             self.storage, self.connection = storage, pool.connection_class(**pool.connection_kwargs)
         was_connected = self.connection.is_connected
         try:
