@@ -8,6 +8,7 @@ from placement.models.heat import Heat, TenantHour
 from placement.models.living import Binding, Device, Echo, Grant, Slot
 from placement.models.login import DeviceLogin
 from placement.models.outbox import OutboxEvent
+from placement.models.policy import AuditFinding, ClusterPolicy, PolicyPush, Route
 from placement.models.region import Nearness, Region
 from placement.models.stock import Minting, StockedKey
 from placement.models.topology import Topology
@@ -15,8 +16,10 @@ from placement.models.watch import LoadSample, PollRun, Watch
 
 __all__ = [
     "Alert",
+    "AuditFinding",
     "Binding",
     "Cluster",
+    "ClusterPolicy",
     "Decision",
     "Device",
     "DeviceLogin",
@@ -30,9 +33,11 @@ __all__ = [
     "Nearness",
     "NetReport",
     "OutboxEvent",
+    "PolicyPush",
     "PollRun",
     "Refusal",
     "Region",
+    "Route",
     "Slot",
     "StockedKey",
     "TenantHour",

@@ -16,6 +16,9 @@ class Alert(models.Model):
         BREAKER = "breaker", _("a cluster is overloaded")
         STOCK_USED = "stock-key-used", _("a stocked key was used by nobody's leave")
         SAMPLES_STALE = "samples-stale", _("a cluster's load is unknown")
+        POLICY_STUCK = "policy-stuck", _("a cluster does not take its policy")
+        POLICY_FOREIGN = "policy-foreign", _("somebody else writes a cluster's policy")
+        DRIFT = "drift", _("a cluster runs what ACS did not mean")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)

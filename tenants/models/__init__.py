@@ -4,6 +4,7 @@ from tenants.models.audit import AuditChain, AuditEvent, AuditSeal
 from tenants.models.credentials import ApiToken, EnrolmentKey
 from tenants.models.enrolment import Enrolment, EnrolmentGroup, Nonce
 from tenants.models.limits import LimitWindow
+from tenants.models.netpolicy import NetworkPolicy, Peering, PolicyVersion
 from tenants.models.tenant import Membership, Plan, Quota, Tenant
 from tenants.models.trust import IssuerKeys, SpentToken, TrustPolicy
 
@@ -18,8 +19,11 @@ __all__ = [
     "IssuerKeys",
     "LimitWindow",
     "Membership",
+    "NetworkPolicy",
     "Nonce",
+    "Peering",
     "Plan",
+    "PolicyVersion",
     "Quota",
     "SpentToken",
     "Tenant",

@@ -40,6 +40,14 @@ class EnrolmentKey(models.Model):
     max_uses = models.PositiveIntegerField(_("uses at most"), null=True, blank=True, help_text=_("Empty: no limit but the quota."))
     uses = models.PositiveIntegerField(_("uses"), default=0, editable=False)
     ephemeral = models.BooleanField(_("ephemeral devices"), default=False)
+    tags = ArrayField(
+        models.CharField(max_length=60),
+        verbose_name=_("tags"),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text=_("Its devices belong to these instead of a person, as tag:web."),
+    )
     key_lifetime = models.DurationField(_("lifetime of the keys handed out"))
     max_devices = models.PositiveIntegerField(
         _("devices at most"), null=True, blank=True, help_text=_("At once, through this credential. Empty: as many as the quota allows.")

@@ -35,7 +35,11 @@ RIGHTS: dict[str, Rights] = {
     "placement_pollrun": (READ, FULL, READ),
     "placement_loadsample": (READ, FULL, READ),
     # who lives where: the door binds once, only a move rebinds
-    "placement_binding": ("select, insert, update (expected_load)", "select, update (expected_load), delete", "select, update"),
+    "placement_binding": (
+        "select, insert, update (expected_load)",
+        "select, update (expected_load), update (rules), delete",
+        "select, update",
+    ),
     "placement_slot": (FULL, FULL, "select, update"),
     "placement_grant": (FULL, FULL, "select, update"),
     "placement_device": (FULL, FULL, "select, update"),
@@ -50,6 +54,14 @@ RIGHTS: dict[str, Rights] = {
     "tenants_trustpolicy": (FULL, "select, delete", NONE),
     "tenants_issuerkeys": ("select, insert, update", "select, insert, update", NONE),
     "tenants_spenttoken": ("select, insert, delete", "select, delete", NONE),  # a used token never becomes another one
+    # policies: the door stores versions and asks for pushes, the worker pushes and audits
+    "tenants_policyversion": (APPEND, READ, READ),  # what was ever in force stays readable
+    "tenants_networkpolicy": ("select, insert, update", "select, update", READ),
+    "tenants_peering": ("select, insert, update", "select, update", READ),
+    "placement_clusterpolicy": ("select, insert, update", "select, insert, update", "select, insert, update"),
+    "placement_policypush": (READ, FULL, READ),
+    "placement_auditfinding": ("select, update", FULL, READ),
+    "placement_route": (FULL, FULL, "select, update"),
     # people, their accounts and addresses
     "tenants_membership": (FULL, READ, NONE),
     "account_emailaddress": (FULL, READ, NONE),
