@@ -1,0 +1,60 @@
+"""The law of the compiler: what a server makes of the compiled document is what each tenant's own document says within it, and the accepted peerings."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given, settings
+
+from placement.policies.compiling import LITERAL_FORM, SELF_FORM, compile_cluster
+from placement.policies.facts import ClusterFact
+from tests.placement.policies.oracle import Meaning, Node, Server
+from tests.placement.policies.worlds import PACKETS, PROBES, clusters
+
+
+def probes(cluster: ClusterFact) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    own = [address.network_address for tenant in cluster.tenants for device in tenant.devices for address in device.addresses]
+    return [*own, *map(ipaddress.ip_address, PROBES)]
+
+
+@pytest.mark.parametrize("form", [SELF_FORM, LITERAL_FORM, ""])
+@settings(max_examples=60)
+@given(cluster=clusters())
+def test_the_server_allows_what_the_documents_and_the_peerings_say_and_nothing_else(form: str, cluster: ClusterFact) -> None:
+    server, meaning = Server(compile_cluster(cluster, form=form).text, cluster), Meaning(cluster)
+    for tenant in cluster.tenants:
+        for device in tenant.devices:
+            node = Node(tenant.account, device)
+            for target in probes(cluster):
+                for protocol, port in PACKETS:
+                    said = meaning.allows(tenant, device, target, protocol, port)
+                    done = server.reaches(node, target, protocol, port)
+                    seen_exit = protocol == "icmp" and done and not said and _is_own_exit(cluster, node, target)
+                    assert done == said or seen_exit, (device.id, str(target), protocol, port, "meant" if said else "not meant")
+
+
+def _is_own_exit(cluster: ClusterFact, node: Node, target: object) -> bool:
+    """Whoever may use an exit node can see it, and so ping it."""
+    tenant = cluster.tenant(node.account)
+    assert tenant is not None
+    return any(device.exit and target in [ip.network_address for ip in device.addresses] for device in tenant.devices)
+
+
+@settings(max_examples=100)
+@given(cluster=clusters())
+def test_devices_of_two_tenants_see_each_other_by_a_peering_alone(cluster: ClusterFact) -> None:
+    compiled = compile_cluster(cluster)
+    server = Server(compiled.text, cluster)
+    joined = {frozenset((a, b)) for one in compiled.statements if one.peering for a in one.src.devices for b in one.dst.devices}
+    for one in server.nodes:
+        for other in server.nodes:
+            if one.account != other.account:
+                assert server.sees(one, other) == (frozenset((one.device.id, other.device.id)) in joined), (one.device.id, other.device.id)
+
+
+@settings(max_examples=100)
+@given(cluster=clusters())
+def test_the_document_is_the_same_in_whatever_order_its_tenants_come(cluster: ClusterFact) -> None:
+    turned = ClusterFact(cluster.cluster_id, cluster.tenants[::-1], cluster.peerings)
+    assert compile_cluster(turned).text == compile_cluster(cluster).text
