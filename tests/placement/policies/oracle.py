@@ -10,6 +10,7 @@ import ipaddress
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from placement.policies.facts import ClusterFact, DeviceFact, PeeringFact, TenantFact
@@ -75,6 +76,12 @@ class Compiled:
     dst: list[Network]
     services: list[tuple[str, int, int]]
     only_at: set[str] | None = None
+
+    @cached_property
+    def is_the_internet(self) -> bool:
+        """matcher.DestsIsTheInternet."""
+        whole = [V4, ipaddress.ip_network("::/0")]
+        return any(covers(self.dst, all_) for all_ in whole) or all(covers(self.dst, part) for part in INTERNET)
 
 
 class Server:
@@ -160,15 +167,9 @@ class Server:
                 return True
             if any(route.overlaps(dst) for route in _subnets(other) for dst in rule.dst if dst.version == route.version):
                 return True
-            if other.device.exit and self._is_the_internet(rule.dst):
+            if other.device.exit and rule.is_the_internet:
                 return True
         return False
-
-    @staticmethod
-    def _is_the_internet(networks: list[Network]) -> bool:
-        """matcher.DestsIsTheInternet."""
-        whole = [V4, ipaddress.ip_network("::/0")]
-        return any(covers(networks, all_) for all_ in whole) or all(covers(networks, part) for part in INTERNET)
 
     def sees(self, one: Node, other: Node) -> bool:
         return self._seen[one.device.id, other.device.id]

@@ -49,7 +49,16 @@ def devices(draw: Any, account: str, number: int) -> tuple[DeviceFact, ...]:
 
 def words(*more: str) -> st.SearchStrategy[tuple[Word, ...]]:
     known = ("*", "autogroup:member", "autogroup:tagged", *TAGS, *NAMES, *PEOPLE, "group:dev", "box")
-    strange = ("100.64.0.1", "100.64.1.1", "100.64.0.0/10", "fd7a:115c:a1e0:1::2:1", *PREFIXES.values(), "10.0.0.0/8", "192.0.2.0/24", "8.8.0.0/16")
+    strange = (
+        "100.64.0.1",
+        "100.64.1.1",
+        "100.64.0.0/10",
+        "fd7a:115c:a1e0:1::2:1",
+        *PREFIXES.values(),
+        "10.0.0.0/8",
+        "192.0.2.0/24",
+        "8.8.0.0/16",
+    )
     return st.lists(st.sampled_from((*known, *strange, *more)), max_size=3).map(lambda texts: tuple(Word(text) for text in texts))
 
 
