@@ -231,12 +231,12 @@ class Meaning:
         if tenant.document.rules is None:
             if own is not None or self._routed(tenant, one, target) or self._outside(tenant, one, target):
                 return True
-        elif any(self._rule(tenant, rule, one, target, protocol, port) for rule in tenant.document.rules):
+        elif any(self._rule(tenant, rule, one, target, (protocol, port)) for rule in tenant.document.rules):
             return True
-        return any(self._peering(peering, tenant, one, target, protocol, port) for peering in self.cluster.peerings)
+        return any(self._peering(peering, tenant, one, target, (protocol, port)) for peering in self.cluster.peerings)
 
-    def _rule(self, tenant: TenantFact, rule: Rule, one: DeviceFact, target: Address, protocol: str, port: int) -> bool:
-        if not self._serves(rule.services, protocol, port) or not any(self._is(tenant, word, one) for word in rule.src):
+    def _rule(self, tenant: TenantFact, rule: Rule, one: DeviceFact, target: Address, packet: tuple[str, int]) -> bool:
+        if not self._serves(rule.services, *packet) or not any(self._is(tenant, word, one) for word in rule.src):
             return False
         via = {f"tag:{tenant.account}--{word.text[4:]}" for word in rule.via}
         if not via:
@@ -248,9 +248,9 @@ class Meaning:
             any(target in route for route in router.routes) or (router.exit and self._outside(tenant, one, target)) for router in routers
         )
 
-    def _peering(self, peering: PeeringFact, tenant: TenantFact, one: DeviceFact, target: Address, protocol: str, port: int) -> bool:
+    def _peering(self, peering: PeeringFact, tenant: TenantFact, one: DeviceFact, target: Address, packet: tuple[str, int]) -> bool:
         host = self.cluster.tenant(peering.host)
-        if host is None or peering.guest != tenant.account or not self._serves(peering.services, protocol, port):
+        if host is None or peering.guest != tenant.account or not self._serves(peering.services, *packet):
             return False
         device = next((device for device in host.devices if any(target in ip for ip in device.addresses)), None)
         return (
@@ -263,7 +263,7 @@ class Meaning:
     def _serves(services: tuple[Service, ...], protocol: str, port: int) -> bool:
         return any(service.protocol in ("", protocol) and service.first <= port <= service.last for service in services)
 
-    def _is(self, tenant: TenantFact, word: Word, device: DeviceFact) -> bool:
+    def _is(self, tenant: TenantFact, word: Word, device: DeviceFact) -> bool:  # noqa: PLR0911 - one answer for each kind of word
         """Whether the word stands for the device."""
         text, hosts, groups = word.text, tenant.document.hosts, tenant.document.groups
         if text == "*":
