@@ -339,7 +339,7 @@ class Machine:
         """What the server tells it to let in, in headscale's form."""
         if self.simulated:
             return self.simulated.netmap()["filter"]
-        return json.loads(self.client.run("debug", "netmap").stdout)["PacketFilterRules"] if self.client else []
+        return (json.loads(self.client.run("debug", "netmap").stdout)["PacketFilterRules"] or []) if self.client else []
 
     def leave(self) -> None:
         """Log out. A client that has not heard yet that it was let in would go on waiting for it, and be in again."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from placement.headscale.admin import Admin
 from tests.contract.conftest import serial
 from tests.servers import Machine, Server, machine
 
@@ -45,14 +44,14 @@ class Shared:
         with self.server.admin() as admin:
             admin.put_policy(text)
 
-    def seen(self) -> dict[str, dict[str, list[str]]]:
-        """For each device that sees one of the others: whom, and the routes that lead there."""
-        views = {name: self._view(machine) for name, machine in self.machines.items()}
-        return {name: view for name, view in views.items() if view}
-
-    def _view(self, machine: Machine) -> dict[str, list[str]]:
-        told = {name.removeprefix(self.mark): sorted(routes) for name, routes in machine.peers().items() if name.startswith(self.mark)}
-        return dict(sorted(told.items()))
+    def seen(self) -> set[str]:
+        """A line for each that a device sees: `lap: gate by 10.2.0.0/16`, with the prefixes that lead there."""
+        return {
+            f"{name}: {short.removeprefix(self.mark)}" + (f" by {' '.join(sorted(routes))}" if routes else "")
+            for name, machine in self.machines.items()
+            for short, routes in machine.peers().items()
+            if short.startswith(self.mark)
+        }
 
     def lets_in(self, name: str) -> set[tuple[str, str]]:
         """(source, destination) of what a device's filter has about these devices, by their short names."""
@@ -107,17 +106,160 @@ def becomes(look: Callable[[], Any], wanted: Any) -> None:
 
 
 def grants(*rules: dict[str, Any]) -> dict[str, Any]:
-    return {"grants": [{"ip": ["*"], **rule} for rule in rules]}
+    return {"acls": [LITERAL], "grants": [{"ip": ["*"], **rule} for rule in rules]}
 
 
+def through(*lines: str) -> set[str]:
+    """`a - b`: each sees the other; `a: b`: one the other."""
+    found = set()
+    for line in lines:
+        one, mutual, other = line.partition(" - ")
+        found |= {f"{one}: {other}", f"{other.partition(' by ')[0]}: {one}"} if mutual else {line}
+    return found
+
+
+# without a rule that holds for all, a server tells a tagged device of whoever joins or changes
+LITERAL = {"action": "accept", "src": ["100.127.255.255/32"], "dst": ["100.127.255.255/32:1"]}
 SELF = {"src": ["autogroup:member"], "dst": ["autogroup:self"]}
-CASES: dict[str, tuple[dict[str, Any], dict[str, dict[str, list[str]]]]] = {
-    "nothing": ({"acls": []}, {}),
+EVERYWHERE = "0.0.0.0/0 ::/0"
+CASES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "people see their own devices": (grants(SELF), through("foe - gate by 0.0.0.0/0 ::/0", "gate: foe")),
+    "a person's rule to a tag shows both to each other": (
+        grants({"src": ["acme@"], "dst": ["tag:acme--web"], "ip": ["tcp:443"]}),
+        through("lap - web"),
+    ),
+    "a capability shows as well": (
+        {"acls": [LITERAL], "grants": [{"src": ["acme@"], "dst": ["tag:acme--web"], "app": {"acme.example/cap/x": []}}]},
+        through("lap - web"),
+    ),
+    "ssh alone shows nobody": (
+        {"acls": [LITERAL], "ssh": [{"action": "accept", "src": ["acme@"], "dst": ["tag:acme--web"], "users": ["root"]}]},
+        through(),
+    ),
+    "a subnet is served by whoever was first, and shows all who advertise it": (
+        grants({"src": ["acme@"], "dst": ["10.1.0.0/24"]}),
+        through("gate: lap", "lap - gate by 0.0.0.0/0", "lap - router by 10.1.0.0/24", "router: lap"),
+    ),
+    "a part of a subnet shows its routers": (
+        grants({"src": ["acme@"], "dst": ["10.1.0.7"]}),
+        through("gate: lap", "lap - gate by 0.0.0.0/0", "lap - router by 10.1.0.0/24", "router: lap"),
+    ),
+    "a subnet that another tenant's router serves shows that router": (
+        grants({"src": ["acme@"], "dst": ["10.2.3.0/24"]}),
+        through("gate: lap", "lap - gate by 0.0.0.0/0 10.2.0.0/16"),
+    ),
+    "a source in a subnet that another tenant's router serves shows that router": (
+        grants({"src": ["10.2.0.7"], "dst": ["tag:acme--web"]}),
+        through("gate: web", "web - gate by 0.0.0.0/0 10.2.0.0/16"),
+    ),
+    "the internet shows every exit node": (
+        grants({"src": ["acme@"], "dst": ["autogroup:internet"]}),
+        through("exit: lap", "gate: lap", "lap - exit by 0.0.0.0/0 ::/0", "lap - gate by 0.0.0.0/0 ::/0"),
+    ),
+    "a public address shows no exit node": (grants({"src": ["acme@"], "dst": ["8.8.8.8"]}), through()),
+    "halves of the internet in two rules of one source show every exit node": (
+        grants({"src": ["acme@"], "dst": ["0.0.0.0/1"]}, {"src": ["acme@"], "dst": ["128.0.0.0/1"]}),
+        through(
+            "exit: lap",
+            "foe - lap",
+            "gate: lap",
+            "lap - exit by 0.0.0.0/0 ::/0",
+            "lap - gate by 0.0.0.0/0 10.2.0.0/16 ::/0",
+            "lap - router by 10.1.0.0/24",
+            "lap - web",
+            "router: lap",
+        ),
+    ),
+    "halves of the internet from two sources show none": (
+        grants({"src": ["acme@"], "dst": ["0.0.0.0/1"]}, {"src": ["<lap>"], "dst": ["128.0.0.0/1"]}),
+        through(
+            "exit: lap",
+            "foe - lap",
+            "gate: lap",
+            "lap - exit by 0.0.0.0/0 ::/0",
+            "lap - gate by 0.0.0.0/0 10.2.0.0/16 ::/0",
+            "lap - router by 10.1.0.0/24",
+            "lap - web",
+            "router: lap",
+        ),
+    ),
+    "anything shows all": (
+        grants({"src": ["acme@"], "dst": ["*"]}),
+        through(
+            "exit: lap",
+            "foe - lap",
+            "gate: lap",
+            "lap - exit by 0.0.0.0/0 ::/0",
+            "lap - gate by 0.0.0.0/0 10.2.0.0/16 ::/0",
+            "lap - router by 10.1.0.0/24",
+            "lap - web",
+            "router: lap",
+        ),
+    ),
+    "from anybody": (
+        grants({"src": ["*"], "dst": ["tag:acme--web"]}),
+        through(
+            "exit: web",
+            "foe - web",
+            "gate: web",
+            "lap - web",
+            "router: web",
+            "web - exit by 0.0.0.0/0 ::/0",
+            "web - gate by 0.0.0.0/0 10.2.0.0/16 ::/0",
+            "web - router by 10.1.0.0/24",
+        ),
+    ),
+    "the internet through one's own exit node": (
+        grants({"src": ["acme@"], "dst": ["autogroup:internet"], "via": ["tag:acme--exit"]}),
+        through("exit: lap"),
+    ),
+    "an exit node that may use itself shows another tenant's": (
+        grants({"src": ["acme@", "tag:acme--exit"], "dst": ["autogroup:internet"], "via": ["tag:acme--exit"]}),
+        through("exit: gate", "exit: lap"),
+    ),
+    "a subnet through one's own router": (
+        grants({"src": ["acme@"], "dst": ["10.1.0.0/24"], "via": ["tag:acme--router"]}),
+        through("router: lap"),
+    ),
+    "a router that may use itself shows another tenant's": (
+        grants({"src": ["acme@", "tag:acme--router"], "dst": ["10.1.0.0/24"], "via": ["tag:acme--router"]}),
+        through("router: gate by 0.0.0.0/0 ::/0", "router: lap"),
+    ),
+    "a person's devices that are routers, and through one's own router": (
+        grants(SELF, {"src": ["beta@"], "dst": ["10.1.0.0/24"]}, {"src": ["acme@"], "dst": ["10.1.0.0/24"], "via": ["tag:acme--router"]}),
+        through(
+            "foe - gate by 0.0.0.0/0 ::/0",
+            "foe - router by 10.1.0.0/24",
+            "gate: foe",
+            "gate: router by 10.1.0.0/24",
+            "router: foe",
+            "router: gate by 0.0.0.0/0 ::/0",
+            "router: lap",
+        ),
+    ),
+    "an exit node that is a peer for another reason is offered as exit": (
+        grants({"src": ["acme@"], "dst": ["tag:acme--exit"], "ip": ["tcp:22"]}),
+        through("exit: lap", "lap - exit by 0.0.0.0/0 ::/0"),
+    ),
+    "a router that is a peer for another reason is not offered for its subnets": (
+        grants({"src": ["acme@"], "dst": ["tag:acme--router"], "ip": ["tcp:22"]}),
+        through("lap - router"),
+    ),
+    "the internet through one's own exit node, for a tag that the other has as well": (
+        grants(
+            SELF,
+            {"src": ["acme@"], "dst": ["autogroup:internet"], "via": ["tag:acme--exit"]},
+            {"src": ["beta@"], "dst": ["autogroup:internet"], "via": ["tag:acme--web"]},
+        ),
+        through("exit: lap", "foe - gate"),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_who_sees_whom(shared: Shared, case: str) -> None:
     document, wanted = CASES[case]
+    shared.put({"acls": [LITERAL]})
+    becomes(shared.seen, set())
     shared.put(document)
     becomes(shared.seen, wanted)
