@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,9 +235,9 @@ class Tailscale:
             if up.returncode != 0:
                 raise JoinRefused(up.stderr.read().strip() if up.stderr else "")
 
-    def ask(self, login_server: str, hostname: str) -> str:
+    def ask(self, login_server: str, hostname: str, *more: str) -> str:
         """Begin an interactive login; the id at the end of the address that the person would open."""
-        words = ["up", f"--login-server={login_server}", f"--hostname={hostname}", "--accept-dns=false"]
+        words = ["up", f"--login-server={login_server}", f"--hostname={hostname}", "--accept-dns=false", *more]
         deadline = time.monotonic() + PATIENCE
         with subprocess.Popen(
             ["tailscale", f"--socket={self.folder / 'socket'}", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -301,12 +301,13 @@ class Machine:
     simulated: device.SimulatedDevice | None = None
     machine_key: str = ""  # of a simulated one that asked without a key
 
-    def join(self, auth_key: str, hostname: str) -> None:
-        """Raises: JoinRefused."""
+    def join(self, auth_key: str, hostname: str, *, routes: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
+        """`routes`, `tags`: what it advertises. Raises: JoinRefused."""
         if self.client:
+            advertised = [f"--advertise-routes={','.join(routes)}", f"--advertise-tags={','.join(tags)}"]
             again = ["--force-reauth"] if self.client.hostname else []
             try:
-                self.client.up(self.server.url, auth_key, hostname, *again, until_running=False)
+                self.client.up(self.server.url, auth_key, hostname, *again, *advertised, until_running=False)
             except JoinRefused as refusal:
                 # on a loaded machine a client sends its key once more before the first answer has come, and is told that it is used: by itself
                 if not again or "already used" not in str(refusal) or not self.client.is_running():
@@ -315,17 +316,30 @@ class Machine:
             return
         known = self.simulated.machine_key if self.simulated else None
         try:
-            self.simulated = device.join(self.server.url, auth_key, hostname, machine_key=known)
+            self.simulated = device.join(self.server.url, auth_key, hostname, machine_key=known, routes=routes, tags=tags)
         except device.DeviceRefused as error:
             raise JoinRefused(str(error)) from error
 
-    def ask(self, hostname: str) -> str:
-        """Ask to come in without a key: the id under which the admin API may register it."""
+    def ask(self, hostname: str, *, tags: Iterable[str] = ()) -> str:
+        """Ask to come in without a key: the id under which the admin API may register it. `tags`: what it advertises."""
         if self.client:
-            return self.client.ask(self.server.url, hostname)
+            return self.client.ask(self.server.url, hostname, f"--advertise-tags={','.join(tags)}")
         known = self.simulated.machine_key if self.simulated else self.machine_key
         self.machine_key = known or f"mkey:{secrets.token_hex(32)}"
-        return device.ask_to_log_in(self.server.url, hostname, machine_key=self.machine_key)
+        return device.ask_to_log_in(self.server.url, hostname, machine_key=self.machine_key, tags=tags)
+
+    def peers(self) -> dict[str, list[str]]:
+        """Whom the server shows it, by name, with the prefixes that lead there besides their own addresses."""
+        if self.simulated:
+            return {peer["name"]: peer["routes"] for peer in self.simulated.netmap()["peers"]}
+        told = self.client.status().get("Peer") or {} if self.client else {}
+        return {peer["DNSName"].partition(".")[0]: _routes_of(peer) for peer in told.values()}
+
+    def filter(self) -> list[dict[str, Any]]:
+        """What the server tells it to let in, in headscale's form."""
+        if self.simulated:
+            return self.simulated.netmap()["filter"]
+        return (json.loads(self.client.run("debug", "netmap").stdout)["PacketFilterRules"] or []) if self.client else []
 
     def leave(self) -> None:
         """Log out. A client that has not heard yet that it was let in would go on waiting for it, and be in again."""
@@ -334,6 +348,11 @@ class Machine:
             self.client.logout()
         elif self.simulated:
             self.simulated.leave()
+
+
+def _routes_of(peer: dict[str, Any]) -> list[str]:
+    own = [f"{address}/{128 if ':' in address else 32}" for address in peer["TailscaleIPs"]]
+    return [prefix for prefix in peer["AllowedIPs"] if prefix not in own]
 
 
 @contextmanager

@@ -45,6 +45,14 @@ def newborn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         clusters_to_drop.append(cluster.cluster_id)
 
 
+@pytest.fixture(scope="package", params=[param for param in KINDS if "alone" in param.values[0]])
+def lone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A second server of each program, for tests to which its database makes no difference: a module of theirs calls it `server`."""
+    run = run_simulator if request.param[0] == "simulator" else run_headscale
+    with run(tmp_path_factory.mktemp(request.param[0])) as running:
+        yield running
+
+
 @pytest.fixture(scope="package")
 def server(newborn: tuple[Server, Policy | None]) -> Server:
     """Tests make users of their own on it."""

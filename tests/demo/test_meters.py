@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acs.demo.simulator import policy
+from acs.demo.simulator import validation
 from acs.demo.simulator.meters import Writer, weight
 
 
@@ -54,4 +54,4 @@ LITERAL = '{"action": "accept", "src": ["a@"], "dst": ["a@:*"]}'
     ids=["none", "self", "literal", "self and one", "self and five"],
 )
 def test_rules_cost_what_they_were_measured_to_cost(rules, cost):
-    assert weight(policy.parse(f'{{"acls": [{", ".join(rules)}]}}')) == cost
+    assert weight(validation.parse(f'{{"acls": [{", ".join(rules)}]}}')) == cost

@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,27 +36,42 @@ class SimulatedDevice:
     def offline(self) -> dict[str, Any]:
         return _post(self.login_server, "offline", {"node_key": self.node_key})
 
+    def netmap(self) -> dict[str, Any]:
+        """Whom the server shows it, with which routes, and what it is to let in: `peers` and `filter`."""
+        return _post(self.login_server, "netmap", {"node_key": self.node_key})
+
     def leave(self) -> dict[str, Any]:
         """Log out: an ephemeral device is deleted, another one's login expires."""
         return _post(self.login_server, "leave", {"node_key": self.node_key})
 
 
-def join(login_server: str, auth_key: str, hostname: str, *, machine_key: str | None = None, online: bool = True) -> SimulatedDevice:
+def join(
+    login_server: str,
+    auth_key: str,
+    hostname: str,
+    *,
+    machine_key: str | None = None,
+    online: bool = True,
+    routes: Iterable[str] = (),
+    tags: Iterable[str] = (),
+) -> SimulatedDevice:
     """Join with a key, as `tailscale up` would; with the `machine_key` of a former device it is that machine again.
+
+    `routes`, `tags`: what it advertises.
 
     Raises: DeviceRefused, httpx2.HTTPError.
     """
     machine, node_key = machine_key or f"mkey:{secrets.token_hex(32)}", f"nodekey:{secrets.token_hex(32)}"
-    words = {"auth_key": auth_key, "hostname": hostname, "machine_key": machine, "node_key": node_key}
+    words = {"auth_key": auth_key, "hostname": hostname, "machine_key": machine, "node_key": node_key, "routes": [*routes], "tags": [*tags]}
     device = SimulatedDevice(login_server, machine, node_key, _post(login_server, "join", words)["node"])
     if online:
         device.online()
     return device
 
 
-def ask_to_log_in(login_server: str, hostname: str, *, machine_key: str | None = None) -> str:
+def ask_to_log_in(login_server: str, hostname: str, *, machine_key: str | None = None, tags: Iterable[str] = ()) -> str:
     """A device without a key: the id under which the admin API can register it."""
-    words = {"hostname": hostname, "machine_key": machine_key or f"mkey:{secrets.token_hex(32)}"}
+    words = {"hostname": hostname, "machine_key": machine_key or f"mkey:{secrets.token_hex(32)}", "tags": [*tags]}
     return str(_post(login_server, "login", words)["authId"])
 
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from acs.demo.simulator import keys
+from acs.demo.simulator import keys, redeeming
 from acs.demo.simulator.addresses import Exhausted
 from acs.demo.simulator.config import Config
-from acs.demo.simulator.nodes import Node, Nodes, label_of, random_key
-from acs.demo.simulator.store import Failure, Row, Run
+from acs.demo.simulator.labels import label_of
+from acs.demo.simulator.nodes import Node, Nodes, random_key
+from acs.demo.simulator.redeeming import JoinRefused
+from acs.demo.simulator.store import Failure, Row
 
 AUTH_KEY, CLI = "authkey", "cli"
 _NO_DISCO = "discokey:" + "0" * 64
-
-
-class JoinRefused(Exception):
-    """The device may not come in. The text is what headscale would tell its client."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,11 @@ class Device:
     node_key: str
     hostname: str
     host: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tags(self) -> list[str]:
+        """Those that it asks for."""
+        return list(self.host.get("RequestTags") or [])
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Door:
     def __init__(self, nodes: Nodes, config: Config) -> None:
         self._nodes, self._config = nodes, config
         self._pending: dict[str, PendingLogin] = {}
+        self.may_have: Callable[[Row, Node | None, str], bool] = lambda *_: (
+            False
+        )  # whether a user's device may ask for a tag: the policy's answer
         self._timers: dict[int, threading.Timer] = {}
         for node in nodes.all():
             self._end_if_idle(node)
@@ -57,15 +63,17 @@ class Door:
         try:
             with self._nodes.store.transaction() as run:
                 key = keys.find_auth_key(run, auth_key)
-                key["user"] = _user(run, key["user_id"])
+                key["user"] = redeeming.owner(run, key["user_id"])
         except keys.UnknownKey as error:
             raise JoinRefused(str(error)) from error
         with self._nodes.lock:
             known = self._known(device, key)
             if known is None or self._needs_valid_key(known, device, key):
-                _check(key)
+                redeeming.check(key)
             self._check_node_key(device)
             try:
+                if known is None:
+                    _refuse_tags(device.tags)  # a key's device has the key's tags
                 return self._again(known, device, key) if known else self._anew(device, key["user"], AUTH_KEY, key)
             except (Exhausted, *Failure) as error:
                 raise JoinRefused(str(error)) from error
@@ -90,6 +98,7 @@ class Door:
             own = next((node for node in same_machine if node.user and node.user["id"] == user["id"]), None)
             tagged = next((node for node in same_machine if node.tags), None)
             self._check_node_key(device)
+            _refuse_tags([tag for tag in device.tags if not self.may_have(user, own or tagged, tag)])
             try:
                 node = self._let_in_again(own or tagged, device, user) if own or tagged else self._anew(device, user, CLI, None)
             except (Exhausted, *Failure) as error:
@@ -144,7 +153,7 @@ class Door:
         return owned[0]
 
     def _needs_valid_key(self, known: Node, device: Device, key: Row) -> bool:
-        return known.node_key != device.node_key or known.is_expired or (_is_tagged(key) and not known.tags)
+        return known.node_key != device.node_key or known.is_expired or (bool(redeeming.tags_of(key)) and not known.tags)
 
     def _check_node_key(self, device: Device) -> None:
         holder = self._nodes.with_node_key(device.node_key)
@@ -154,8 +163,8 @@ class Door:
     def _again(self, node: Node, device: Device, key: Row) -> Node:
         """The same machine for the same owner: the row, its name and its addresses stay."""
         before, node = node, replace(node)
-        if _is_tagged(key) and not node.tags:
-            node.tags, node.user, node.expiry = _tags(key), None, None
+        if bool(redeeming.tags_of(key)) and not node.tags:
+            node.tags, node.user, node.expiry = redeeming.tags_of(key), None, None
         if not node.tags:
             node.expiry = self._first_expiry()
         node.node_key, node.hostname, node.host = device.node_key, device.hostname, _host(device)
@@ -163,22 +172,22 @@ class Door:
         with self._nodes.store.transaction() as run:
             self._nodes.save(node, run=run, expiry=True)
             if not key["reusable"] and not key["used"]:
-                _use(run, key)
+                redeeming.use(run, key)
         self._nodes.by_id[before.id] = node
         return node
 
     def _let_in_again(self, node: Node | None, device: Device, user: Row) -> Node:
         if node is None:
             raise JoinRefused("node not found")
-        if node.tags:
-            node.tags, node.user, node.register_method = [], user, CLI
+        if node.tags or device.tags:
+            node.tags, node.user, node.register_method = sorted(set(device.tags)), None if device.tags else user, CLI
         node.node_key, node.hostname, node.host = device.node_key, device.hostname, _host(device)
-        node.last_seen, node.expiry = datetime.now(UTC), self._first_expiry()
+        node.last_seen, node.expiry = datetime.now(UTC), None if node.tags else self._first_expiry()
         self._nodes.save(node, expiry=True)
         return node
 
     def _anew(self, device: Device, user: Row | None, method: str, key: Row | None) -> Node:
-        tags = _tags(key) if key else []
+        tags = redeeming.tags_of(key) if key else sorted(set(device.tags))
         node = Node(
             id=0,
             machine_key=device.machine_key,
@@ -201,7 +210,7 @@ class Door:
         with self._nodes.store.transaction() as run:
             node.id = self._nodes.insert(node, run)
             if key and not key["reusable"]:
-                _use(run, key)
+                redeeming.use(run, key)
         return self._nodes.put(node)
 
     def _first_expiry(self) -> datetime | None:
@@ -217,32 +226,10 @@ class Door:
         timer.start()
 
 
-def _check(key: Row) -> None:
-    if key["expiration"] and key["expiration"] < datetime.now(UTC):
-        raise JoinRefused("authkey expired")
-    if key["used"] and not key["reusable"]:
-        raise JoinRefused("authkey already used")
-
-
-def _use(run: Run, key: Row) -> None:
-    """Once, whoever races: the second finds no row."""
-    if not run("UPDATE pre_auth_keys SET used = %s WHERE id = %s AND used = %s RETURNING id", True, key["id"], False):
-        raise JoinRefused("authkey already used")
-    key["used"] = True
-
-
-def _user(run: Run, user_id: int | None) -> Row | None:
-    rows = run("SELECT * FROM users WHERE id = %s AND deleted_at IS NULL", user_id) if user_id else []
-    return rows[0] if rows else None
-
-
-def _tags(key: Row) -> list[str]:
-    return list(json.loads(key["tags"] or "null") or [])
-
-
-def _is_tagged(key: Row) -> bool:
-    return bool(_tags(key))
-
-
 def _host(device: Device) -> dict[str, Any]:
     return {**device.host, "Hostname": device.hostname}
+
+
+def _refuse_tags(tags: list[str]) -> None:
+    if tags:
+        raise JoinRefused(f"requested tags [{' '.join(tags)}] are invalid or not permitted")

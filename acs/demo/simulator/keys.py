@@ -1,6 +1,6 @@
-"""Pre-auth keys and API keys as headscale makes and finds them: `hskey-<kind>-<prefix, 12>-<secret, 64>`, the secret kept as bcrypt.
+"""Keys as headscale makes and finds them: pre-auth keys and API keys, `hskey-<kind>-<prefix, 12>-<secret, 64>`, the secret kept as bcrypt.
 
-API keys made before 0.28 read `<prefix, 7>.<secret>`, pre-auth keys are found by their whole text.
+API keys made before 0.28 read `<prefix, 7>.<secret>`, pre-auth keys are found by their whole text. And the server's own Noise key, a file.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 
 import bcrypt
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from acs.demo.simulator.store import Row, Run, Store
 
@@ -61,6 +63,16 @@ def make_admin_key(store: Store) -> str:
     text, prefix, hashed = new("api")
     store.all("INSERT INTO api_keys (prefix, hash, created_at) VALUES (%s, %s, %s)", prefix, hashed, datetime.now(UTC))
     return text
+
+
+def noise_public_key(path: Path) -> str:
+    """The public half of the file `privkey:<64 hex digits>`, which is made when it is missing."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("privkey:" + X25519PrivateKey.generate().private_bytes_raw().hex())
+        path.chmod(0o600)
+    private = X25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip().removeprefix("privkey:")))
+    return "mkey:" + private.public_key().public_bytes_raw().hex()
 
 
 def _fits(secret: str, hashed: bytes | memoryview | None) -> bool:

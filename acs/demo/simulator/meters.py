@@ -107,9 +107,9 @@ class Meters:
 
 def weight(policy: Policy) -> float:
     """What a pair of nodes costs relative to one under a single rule. Literal rules are cheap among themselves and dear beside `autogroup:self`, as measured."""
-    rules = policy.rules or ()
-    mixed = any(name == "autogroup:self" for rule in rules for name, _ in rule.to)
-    return max(1.0, len(rules) if mixed else len(rules) / 10)
+    written = len(policy.acls or ()) + len(policy.grants or ())
+    mixed = any("autogroup:self" in rule.dst for rule in policy.rules or ())
+    return max(1.0, written if mixed else written / 10)
 
 
 class _Process(Collector):

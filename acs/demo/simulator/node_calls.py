@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 from datetime import UTC, datetime
 
-from acs.demo.simulator import protocol
-from acs.demo.simulator.joining import JoinRefused
-from acs.demo.simulator.nodes import label_fault
+from acs.demo.simulator import names, protocol
+from acs.demo.simulator.ipsets import EXITS
+from acs.demo.simulator.labels import label_fault
 from acs.demo.simulator.protocol import INVALID, Answer, Refusal, Words, check_tag
+from acs.demo.simulator.redeeming import JoinRefused
 from acs.demo.simulator.state import State, gone
 
 
@@ -17,7 +18,7 @@ def list_nodes(state: State, words: Words) -> Answer:
     if words.text("user"):
         user = state.user_named(words.text("user"))
         found = [node for node in found if node.user and node.user["id"] == user["id"]]
-    return {"nodes": [protocol.node(node, listed=True) for node in found]}
+    return {"nodes": [protocol.node(node, listed=True, served=state.nodes.served_by(node)) for node in found]}
 
 
 def get_node(state: State, _: Words, node_id: str) -> Answer:
@@ -76,7 +77,8 @@ def approve_routes(state: State, words: Words, node_id: str) -> Answer:
         node = state.node(node_id, lambda wanted: Refusal(f"node no longer exists in NodeStore: {wanted}", INVALID))
         node.approved_routes = routes
         state.nodes.save(node)
-    return {"node": protocol.node(node) | {"subnetRoutes": node.served_routes}}
+    served = [route for route in state.nodes.served_by(node) if route not in EXITS]
+    return {"node": protocol.node(node, served=served)}
 
 
 def backfill(state: State, words: Words) -> Answer:
@@ -102,18 +104,16 @@ def register(state: State, words: Words) -> Answer:
 
 
 def _routes(texts: list[str]) -> list[str]:
-    """Sorted as there; an exit route is one for both versions."""
+    """Sorted as there; an exit route is one for both versions. Bits beyond the length stay, and match nothing that a client announces."""
     found = set()
     for text in texts:
-        try:
-            found.add(ipaddress.ip_network(text))
-        except ValueError as error:
-            raise Refusal(f'parsing route: netip.ParsePrefix("{text}"): {error}') from error
-        if "/" not in text:
-            raise Refusal(f"parsing route: netip.ParsePrefix(\"{text}\"): no '/'")
-    exits = {ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")}
+        if "/" not in text or names.network_of(text) is None:
+            raise Refusal(f'parsing route: netip.ParsePrefix("{text}"): no prefix')
+        found.add(ipaddress.ip_interface(text))
+    exits = {ipaddress.ip_interface(text) for text in EXITS}
     if found & exits:
         found |= exits
     return [
-        str(network) for network in sorted(found, key=lambda network: (network.version, network.network_address.packed, network.prefixlen))
+        str(route)
+        for route in sorted(found, key=lambda route: (route.version, route.network.network_address.packed, route.network.prefixlen))
     ]

@@ -5,6 +5,7 @@ What is read at the start is what headscale reads, in its very words where the f
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets
 import threading
@@ -14,11 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from acs.demo.simulator.addresses import Allocator
-from acs.demo.simulator.config import Config
+from acs.demo.simulator.config import Config, Network
+from acs.demo.simulator.ipsets import EXITS
 from acs.demo.simulator.store import Row, Run, Store, placeholders
-
-_SEPARATORS = " .@_"
-_EXIT = ["0.0.0.0/0", "::/0"]
 
 
 @dataclass
@@ -63,8 +62,21 @@ class Node:
         return list(self.host.get("RoutableIPs") or [])
 
     @property
-    def served_routes(self) -> list[str]:
-        return [route for route in self.available_routes if route in self.approved_routes and (self.online or route in _EXIT)]
+    def subnet_routes(self) -> list[str]:
+        """Announced and approved, exit routes not among them."""
+        return [route for route in self.available_routes if route in self.approved_routes and route not in EXITS]
+
+    @property
+    def subnets(self) -> list[Network]:
+        return [ipaddress.ip_network(route, strict=False) for route in self.subnet_routes]
+
+    @property
+    def exits(self) -> list[Network]:
+        return [ipaddress.ip_network(route) for route in EXITS if route in self.available_routes and route in self.approved_routes]
+
+    @property
+    def is_exit(self) -> bool:
+        return bool(self.exits)
 
 
 class Nodes:
@@ -79,6 +91,7 @@ class Nodes:
         self.v4 = Allocator(config.prefix_v4, at_random=at_random, taken=self._taken_v4) if config.prefix_v4 else None
         self.v6 = Allocator(config.prefix_v6, at_random=at_random, taken=self._taken_v6) if config.prefix_v6 else None
         self.by_id: dict[int, Node] = {}
+        self.primaries: dict[str, int] = {}  # which node serves a subnet that it and perhaps others advertise
         self.written: Callable[[], None] = lambda: None  # called after every change: metrics
         for node in self._load():
             self.by_id[node.id] = node
@@ -98,11 +111,26 @@ class Nodes:
         with self.lock:
             node.name = self._free_name(node.id, node.name or "node")
             self.by_id[node.id] = node
-        self.written()
+        self._changed()
         return node
 
     def is_taken(self, name: str, *, but: int) -> bool:
         return any(node.name == name and node.id != but for node in self.by_id.values())
+
+    def served_by(self, node: Node) -> list[str]:
+        """The routes that lead through a node: subnets that are its own turn, and exit routes."""
+        return [*(route for route, number in self.primaries.items() if number == node.id), *map(str, node.exits)]
+
+    def _changed(self) -> None:
+        """A node keeps its turn while it is online and advertises; else the oldest that does has it. Whose tenant it is does not matter."""
+        with self.lock:
+            able: dict[str, list[int]] = {}
+            for node in self.all():
+                for route in node.subnet_routes if node.online else []:
+                    able.setdefault(route, []).append(node.id)
+            kept = self.primaries
+            self.primaries = {route: kept[route] if kept.get(route) in ids else ids[0] for route, ids in able.items()}
+        self.written()
 
     def _free_name(self, own: int, wish: str) -> str:
         name, number = wish, 0
@@ -119,7 +147,7 @@ class Nodes:
             run(sql, *columns.values(), node.id)
         else:
             self.store.all(sql, *columns.values(), node.id)
-        self.written()
+        self._changed()
 
     def insert(self, node: Node, run: Run) -> int:
         """Raises: the database's error."""
@@ -135,7 +163,7 @@ class Nodes:
         for allocator, address in ((self.v4, node.ipv4), (self.v6, node.ipv6)):
             if allocator and address:
                 allocator.release(address)
-        self.written()
+        self._changed()
 
     def backfill(self) -> list[str]:
         """Give every row the addresses that it lacks; if there was one, re-read all rows (which is how a move makes nodes known)."""
@@ -211,38 +239,6 @@ def _node(row: Row, user: Row | None, key: Row | None) -> Node:
         approved_routes=json.loads(row["approved_routes"] or "null") or [],
         created_at=row["created_at"] or datetime.now(UTC),
     )
-
-
-def label_of(hostname: str) -> str:
-    """A device's own name as a DNS label: lower case, separators as hyphens, other characters dropped."""
-    for suffix in (".local", ".localdomain", ".lan"):
-        hostname = hostname.removesuffix(suffix)
-    kept = hostname[:63]
-    while kept and not _is_alphanumeric(kept[0]):
-        kept = kept[1:]
-    while kept and not _is_alphanumeric(kept[-1]):
-        kept = kept[:-1]
-    return "".join(
-        "-" if sign in _SEPARATORS else sign.lower() for sign in kept if sign in _SEPARATORS or sign == "-" or _is_alphanumeric(sign)
-    )
-
-
-def label_fault(label: str) -> str | None:
-    """Why `label` is no DNS label, in headscale's words; None when it is one."""
-    if not label:
-        return "empty DNS label"
-    if len(label) > 63:
-        return f'"{label}" is too long, max length is 63 bytes'
-    if not _is_alphanumeric(label[0]):
-        return f'"{label}" is not a valid DNS label: must start with a letter or number'
-    if not _is_alphanumeric(label[-1]):
-        return f'"{label}" is not a valid DNS label: must end with a letter or number'
-    wrong = next((sign for sign in label if sign != "-" and not _is_alphanumeric(sign)), None)
-    return f"\"{label}\" is not a valid DNS label: contains invalid character '{wrong}'" if wrong else None
-
-
-def _is_alphanumeric(sign: str) -> bool:
-    return sign.isascii() and sign.isalnum()
 
 
 def random_key(kind: str) -> str:

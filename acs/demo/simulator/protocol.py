@@ -66,7 +66,8 @@ def key(row: Row, owner: Row | None, text: str | None = None) -> dict[str, Any]:
     }
 
 
-def node(found: Node, *, listed: bool = False) -> dict[str, Any]:
+def node(found: Node, *, listed: bool = False, served: list[str] | None = None) -> dict[str, Any]:
+    """`served`: the routes that lead through the node now, where an answer tells of them."""
     owner = user(found.user) if found.user else None
     return {
         "id": str(found.id),
@@ -85,7 +86,7 @@ def node(found: Node, *, listed: bool = False) -> dict[str, Any]:
         "online": found.online,
         "approvedRoutes": found.approved_routes,
         "availableRoutes": found.available_routes,
-        "subnetRoutes": found.served_routes if listed else [],
+        "subnetRoutes": served or [],
         "tags": found.tags,
     }
 

@@ -8,19 +8,19 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-from acs.demo.simulator import IMITATES, api, keys, protocol
+from acs.demo.simulator import IMITATES, api, debugging, filters, keys, protocol
 from acs.demo.simulator.config import Config
-from acs.demo.simulator.joining import Device, Door, JoinRefused
+from acs.demo.simulator.joining import Device, Door
 from acs.demo.simulator.meters import Meters
-from acs.demo.simulator.nodes import Nodes, random_key
+from acs.demo.simulator.nodes import Node, Nodes, random_key
+from acs.demo.simulator.peers import NetMaps
 from acs.demo.simulator.protocol import INVALID, Refusal, Words
+from acs.demo.simulator.redeeming import JoinRefused
 from acs.demo.simulator.state import State
 from acs.demo.simulator.store import Failure, Store
 
@@ -28,6 +28,17 @@ log = logging.getLogger("simulator")
 
 MAX_REQUEST = 4 * 1024 * 1024  # bytes
 NOISE_SINCE = 39  # the capability version from which clients speak Noise
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request; `caller`: the address that it came from."""
+
+    method: str
+    target: str
+    headers: Message
+    body: bytes
+    caller: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Simulator:
         self.state = State(self.store, self.nodes, self.door, policy_file=document)
         self.meters = Meters(lambda: len(self.nodes.by_id), lambda: self.state.policy)
         self.nodes.written = self.meters.written
-        self.noise_key = noise_public_key(config.noise_key)
+        self.noise_key = keys.noise_public_key(config.noise_key)
         self._listeners: list[ThreadingHTTPServer] = []
 
     def start(self) -> None:
@@ -70,15 +81,15 @@ class Simulator:
         threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         self._listeners.append(listener)
 
-    def answer(self, method: str, target: str, authorization: str, body: bytes) -> Answer:
-        parts = urlsplit(target)
+    def answer(self, call: Call) -> Answer:
+        parts = urlsplit(call.target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         try:
             if parts.path.startswith("/api/"):
-                return self._answer_admin(method, parts.path, query, authorization, body)
+                return self._answer_admin(call, parts.path, query)
             if parts.path.startswith("/simulator/"):
-                return _json(self._answer_device(method, parts.path.removeprefix("/simulator/"), Words(_object(body))))
-            return self._answer_public(method, parts.path, query)
+                return _json(self._answer_device(call.method, parts.path.removeprefix("/simulator/"), Words(_object(call.body))))
+            return self._answer_public(call.method, parts.path, query)
         except JoinRefused as error:
             return _json({"error": str(error)}, 401)
         except Refusal as refusal:
@@ -87,13 +98,13 @@ class Simulator:
             log.warning("the database failed: %s", error)
             return _json({"code": protocol.UNKNOWN, "message": str(error), "details": []}, 500)
 
-    def _answer_admin(self, method: str, path: str, query: dict[str, str], authorization: str, body: bytes) -> Answer:
-        start, _, key = authorization.partition(" ")
+    def _answer_admin(self, call: Call, path: str, query: dict[str, str]) -> Answer:
+        start, _, key = call.headers.get("Authorization", "").partition(" ")
         if start != "Bearer" or not keys.is_admin(self.store, key):
             return Answer(401, b"Unauthorized", "text/plain; charset=utf-8")
         if "%2f" in path.lower():
             raise Refusal("Not Found", protocol.NOT_FOUND)
-        return _json(api.call(self.state, method, unquote(path), Words(dict(query)), lambda: Words(_object(body))))
+        return _json(api.call(self.state, call.method, unquote(path), Words(dict(query)), lambda: Words(_object(call.body))))
 
     def _answer_public(self, method: str, path: str, query: dict[str, str]) -> Answer:
         if method not in ("GET", "HEAD"):
@@ -128,7 +139,9 @@ class Simulator:
         if method != "POST":
             raise Refusal("Not Found", protocol.NOT_FOUND)
         if call == "join":
-            return {"node": protocol.node(self.door.join(_device(words), words.text("auth_key")))}
+            joined = self.door.join(_device(words), words.text("auth_key"))
+            self.state.approve_routes([joined])
+            return {"node": protocol.node(joined)}
         if call == "login":
             auth_id = self.door.ask(_device(words))
             return {"authId": auth_id, "url": f"{self.config.server_url}/register/{auth_id}"}
@@ -141,13 +154,21 @@ class Simulator:
             self.door.disconnect(node)
         elif call == "leave":
             self.door.log_out(node)
+        elif call == "netmap":
+            return self._netmap(node)
         elif call != "node":
             raise Refusal("Not Found", protocol.NOT_FOUND)
         return {"node": protocol.node(node)}
 
-    def _answer_metrics(self, method: str, target: str, authorization: str, body: bytes) -> Answer:  # noqa: ARG002 - the listeners' signature
-        if urlsplit(target).path != "/metrics":
-            return _text(404, "404 page not found\n")
+    def _netmap(self, node: Node) -> dict[str, Any]:
+        view = NetMaps(self.state.world(), self.nodes.primaries).view(node)
+        peers = [{"name": peer.node.name, "addresses": peer.node.addresses, "routes": peer.routes} for peer in view.peers]
+        return {"peers": peers, "filter": filters.document(view.filter)}
+
+    def _answer_metrics(self, call: Call) -> Answer:
+        path = urlsplit(call.target).path
+        if path != "/metrics":
+            return Answer(*debugging.page(self.state, path, call.headers, call.caller))
         return Answer(200, self.meters.text(), "text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -175,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return self._send(_text(413, "the request is too large"))
         try:
-            answer = self.answer(self.command, self.path, self.headers.get("Authorization", ""), self.rfile.read(int(length)))
+            answer = self.answer(Call(self.command, self.path, self.headers, self.rfile.read(int(length)), str(self.client_address[0])))
         except Exception:
             log.exception("%s %s failed", self.command, self.path)
             answer = _json({"code": 13, "message": "internal error of the simulator", "details": []}, 500)
@@ -195,18 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug(format, *args)
 
 
-def noise_public_key(path: Path) -> str:
-    """The public half of the file `privkey:<64 hex digits>`, which is made when it is missing."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("privkey:" + X25519PrivateKey.generate().private_bytes_raw().hex())
-        path.chmod(0o600)
-    private = X25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip().removeprefix("privkey:")))
-    return "mkey:" + private.public_key().public_bytes_raw().hex()
-
-
 def _device(words: Words) -> Device:
-    host = {"OS": words.text("os") or "simulated", "RoutableIPs": words.texts("routes")}
+    host = {"OS": words.text("os") or "simulated", "RoutableIPs": words.texts("routes"), "RequestTags": words.texts("tags")}
     return Device(
         machine_key=words.text("machine_key") or random_key("mkey"),
         node_key=words.text("node_key") or random_key("nodekey"),
