@@ -33,6 +33,8 @@ import redis
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
+from tests.order import longest_first
+
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test is about time: machines are busy
 settings.load_profile("house")
 
@@ -58,6 +60,14 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     settings.DATABASES  # noqa: B018 - pytest-django sets Django up when its settings have been read
+    hash_cheaply()
+
+
+def hash_cheaply() -> None:
+    """Passwords of the people that tests make. What a process of the service hashes is as expensive as ever."""
+    from django.contrib.auth.hashers import Argon2PasswordHasher as Argon2
+
+    Argon2.time_cost, Argon2.memory_cost, Argon2.parallelism = 1, 8, 1
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -375,8 +385,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Any:
                 connection.execute("delete from public.placement_cluster where cluster_id = any(%s)", [gone])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a program which is not here are skipped, and say so."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need a program which is not here are skipped, and say so. Workers begin with what takes longest."""
+    if worker := getattr(config, "workerinput", None):
+        items[:] = longest_first(items, lambda item: item.nodeid.partition("::")[0], worker["workercount"])
     for marker, programs in {
         "headscale": ["headscale"],
         "tailscale": ["headscale", "tailscale", "tailscaled"],
