@@ -18,7 +18,7 @@ test: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@$(TOOLS) $(BIN)/mypy .
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 bench: $(VENV)/.tests
 	@test -n "$(NAME)" || { echo "make bench NAME=... : one of $$(cd benchmarks && grep -l '^def main' *.py | sed 's/\.py//' | tr '\n' ' ')" >&2; exit 2; }

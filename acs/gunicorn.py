@@ -17,7 +17,8 @@ def when_ready(server: Any) -> None:  # noqa: ARG001 - gunicorn's signature
 
     from placement.headscale import ahead
 
-    ahead.stock = ahead.Stock(settings.KEYRING)
+    if settings.HASHED_AHEAD:
+        ahead.stock = ahead.Stock(settings.KEYRING, settings.HASHED_AHEAD)
     gc.collect()
     gc.freeze()
 

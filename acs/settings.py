@@ -127,6 +127,9 @@ STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
 STOCK_LANES = env.int("ACS_STOCK_LANES", default=2)  # keys that requests themselves mint on one external cluster at a time
 if not 0 < STOCK_SHARE <= 1 or STOCK_MOST < 0 or STOCK_LANES < 1:
     raise ImproperlyConfigured("ACS_STOCK_SHARE must be above 0 and at most 1, ACS_STOCK_MOST 0 or more, ACS_STOCK_LANES 1 or more")
+HASHED_AHEAD = env.int("ACS_HASHED_AHEAD", default=13000)  # keys whose hash the web server has ready; 0: none
+if not 0 <= HASHED_AHEAD <= 13107:
+    raise ImproperlyConfigured(f"ACS_HASHED_AHEAD is {HASHED_AHEAD}: it must be from 0 to 13107, as many as a pipe of 1 MiB holds")
 DERP_MAP = env.str("ACS_DERP_MAP", default="")  # a JSON or YAML file of relays; empty: one on loopback, for demonstrations
 
 # ---- Django ----------------------------------------------------------------------------------------------------------

@@ -33,12 +33,14 @@ import redis
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
+from tests.order import longest_first
+
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test is about time: machines are busy
 settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parent.parent
 SOCKET, VALKEY, FOLDER = "ACS_TESTS_POSTGRES_SOCKET", "ACS_TESTS_VALKEY_URL", "ACS_TESTS_FOLDER"
-TEMPLATE = "acs_template"
+TEMPLATE, MIGRATED = "acs_template", "acs_migrated"  # the second one has no fleet
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 WORKER_NUMBER = int("".join(filter(str.isdigit, WORKER)) or 0)
 DATABASE = f"acs_test_{WORKER}"
@@ -51,12 +53,21 @@ started: list[Any] = []
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Before Django reads its settings."""
+    keep_bytecode()
     if SOCKET not in os.environ:
         start_servers()
     os.environ.update(service_environment("tests"), DJANGO_SETTINGS_MODULE="acs.settings")
     from django.conf import settings
 
     settings.DATABASES  # noqa: B018 - pytest-django sets Django up when its settings have been read
+    hash_cheaply()
+
+
+def hash_cheaply() -> None:
+    """Passwords of the people that tests make. What a process of the service hashes is as expensive as ever."""
+    from django.contrib.auth.hashers import Argon2PasswordHasher as Argon2
+
+    Argon2.time_cost, Argon2.memory_cost, Argon2.parallelism = 1, 8, 1
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,6 +75,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Before xdist starts its workers: one that inherits the settings module reads the settings too early, with the controller's database."""
     if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
         os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
+def keep_bytecode() -> None:
+    """For the workers and the hundred processes that tests start: each would compile the house for itself."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def start_servers() -> None:
@@ -107,12 +124,19 @@ def service_environment(role: str) -> dict[str, str]:
         "ACS_ALLOWED_HOSTS": "testserver,localhost,127.0.0.1,[::1]",
         "DATABASE_URL": url_as(f"acs_{role}"),
         "REDIS_URL": f"{os.environ[VALKEY]}/{WORKER_NUMBER % 16}",
+        "ACS_HASHED_AHEAD": "50",  # thousands would take a core from the other tests for as long as the server lives
     }
 
 
-def manage(*words: str, role: str = "owner", check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`manage.py WORDS` in a process under the role's login, its own where it has an environment of its own. With `check`, a failure shows what it said."""
-    done = _manage_at_once(words, role, environment) if environment else _manage_by_hand(words, role)
+def manage(
+    *words: str, role: str = "owner", check: bool = True, by_hand: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`manage.py WORDS` in a process under the role's login. With `check`, a failure shows what it said.
+
+    A process of its own where the command has an environment of its own, unless it is `by_hand`: that process stays connected.
+    """
+    at_once = environment and not by_hand
+    done = _manage_at_once(words, role, environment) if at_once else _manage_by_hand(words, role, environment)
     assert not check or done.returncode == 0, f"manage.py {' '.join(words)}: {done.stdout}{done.stderr}"
     return done
 
@@ -129,16 +153,17 @@ def _manage_at_once(words: tuple[str, ...], role: str, environment: dict[str, st
     )
 
 
-hands: dict[str, subprocess.Popen[str]] = {}
+hands: dict[tuple[str, ...], subprocess.Popen[str]] = {}
 
 
-def _manage_by_hand(words: tuple[str, ...], role: str) -> subprocess.CompletedProcess[str]:
+def _manage_by_hand(words: tuple[str, ...], role: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """One process a role for all of a worker's commands, as `make run` has one: loading Django takes longer than most of them."""
-    if role not in hands or hands[role].poll() is not None:
+    of = (role, *sorted(f"{name}={value}" for name, value in environment.items()))
+    if of not in hands or hands[of].poll() is not None:
         command, pipe = [sys.executable, "-m", "acs.demo.hand"], subprocess.PIPE
-        env = {**os.environ, **service_environment(role)}
-        hands[role] = subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-    hand = hands[role]
+        env = {**os.environ, **service_environment(role), **environment}
+        hands[of] = subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+    hand = hands[of]
     assert hand.stdin
     assert hand.stdout
     patience = threading.Timer(120, hand.kill)
@@ -157,18 +182,30 @@ def superuser(database: str = DATABASE) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def make_template() -> None:
-    """Once per session, by whichever worker comes first."""
-    with open(Path(os.environ[FOLDER]) / "template.lock", "w") as lock:
+@contextmanager
+def only_once(what: str) -> Iterator[bool]:
+    """Of all workers, the first one here does it; the others wait until it is done."""
+    done = Path(os.environ[FOLDER]) / f"{what}.made"
+    with done.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = Path(os.environ[FOLDER]) / "template.made"
-        if done.exists():
+        yield not done.exists()
+        done.touch()
+
+
+def make_template() -> None:
+    with only_once("template") as is_first:
+        if not is_first:
             return
         manage("migrate", "-v0", DATABASE_URL=url_as("acs_owner", TEMPLATE))
+        with superuser("postgres") as connection:
+            copy_database(connection, TEMPLATE, MIGRATED)
         manage("fleet", "init", "--without-binary", DATABASE_URL=url_as("acs_owner", TEMPLATE))
         with superuser("postgres") as connection:
             connection.execute("create role acs_tests login in role acs_web, acs_worker, acs_mover")
-        done.touch()
+
+
+def copy_database(connection: psycopg.Connection[Any], template: str, name: str) -> None:
+    connection.execute(sql.SQL("create database {} owner acs_owner template {}").format(sql.Identifier(name), sql.Identifier(template)))
 
 
 def make_database_of_worker(name: str = DATABASE) -> None:
@@ -177,7 +214,7 @@ def make_database_of_worker(name: str = DATABASE) -> None:
     make_template()
     with superuser("postgres") as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("create database {} owner acs_owner template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+        copy_database(connection, TEMPLATE, name)
     with psycopg.connect(url_as("acs_owner", name), autocommit=True) as connection:
         roles.close_database(connection)  # the rights on a database are not copied with it
 
@@ -240,10 +277,12 @@ def redis_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def static_root(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Path:
-    """Static files as in production: collected, with hashed names."""
-    folder = tmp_path_factory.mktemp("static")
-    manage("collectstatic", "--no-input", "--verbosity", "0", ACS_STATIC_ROOT=str(folder))
+def static_root() -> Path:
+    """Static files as in production: collected, with hashed names, by whichever worker comes first."""
+    folder = Path(os.environ[FOLDER]) / "static"
+    with only_once("static") as is_first:
+        if is_first:
+            manage("collectstatic", "--no-input", "--verbosity", "0", ACS_STATIC_ROOT=str(folder))
     return folder
 
 
@@ -346,8 +385,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Any:
                 connection.execute("delete from public.placement_cluster where cluster_id = any(%s)", [gone])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a program which is not here are skipped, and say so."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need a program which is not here are skipped, and say so. Workers begin with what takes longest."""
+    if worker := getattr(config, "workerinput", None):
+        items[:] = longest_first(items, lambda item: item.nodeid.partition("::")[0], worker["workercount"])
     for marker, programs in {
         "headscale": ["headscale"],
         "tailscale": ["headscale", "tailscale", "tailscaled"],

@@ -1,8 +1,8 @@
 """Keys made before their request holds a lock: hashing takes a millisecond, in which others would wait for the tenant's rows.
 
 Each thread has one at hand; where a request turns out to need none, it is the next one's. The web server's threads take theirs from a
-stock that a process of its own fills in idle time (`hashing`): some 13,000, enough for a storm. Where the stock is used up, lost, or was
-never begun, a thread hashes for itself.
+stock that a process of its own fills in idle time (`hashing`): settings.HASHED_AHEAD of them, by default enough for a storm. Where the stock
+is used up, lost, or was never begun, a thread hashes for itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from placement.headscale.keys import AuthKey
 from tenants.keyring import Keyring
 
 HOUSE = Path(__file__).resolve().parents[2]  # where the packages are found, wherever the server was started
-STOCK_BYTES = 1024 * 1024  # of the pipe: the most that Linux gives to everybody
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,15 +41,18 @@ class _AtHand(threading.local):
 
 
 class Stock:
-    """Hashes made ahead, in a pipe from the process that makes them. Opened before the web server forks, so that its workers share it."""
+    """Hashes made ahead, in a pipe from the process that makes them. Opened before the web server forks, so that its workers share it.
 
-    def __init__(self, keyring: Keyring) -> None:
+    `size`: about so many. The pipe is made of whole pages, a power of two of them, each with room for 51.
+    """
+
+    def __init__(self, keyring: Keyring, size: int) -> None:
         self.keyring = keyring
         self.reads, self.writes = os.pipe()
         os.set_blocking(self.reads, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):  # else, or where it is not allowed, the stock is as large as a pipe is there
             with suppress(OSError):
-                fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, STOCK_BYTES)
+                fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, size * hashing.RECORD.size)
         self.process: subprocess.Popen[bytes] | None = None
 
     def keep_filled(self) -> None:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.live import LiveService, run_web
 
 PASSWORD = "only-in-tests-3"
+Somebody = TypeVar("Somebody", bound="Operator")
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 PICTURES = os.environ.get("ACS_PICTURES", "")  # a folder for screenshots of every page, for people to look at
 
 
-@pytest.fixture
-def service(transactional_db: None, static_root: Path, tmp_path: Path) -> Iterator[LiveService]:
-    with run_web(tmp_path, workers=2, ACS_STATIC_ROOT=str(static_root)) as running:
+@pytest.fixture(scope="package")
+def service(django_db_setup: None, static_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """One for the whole folder; what it keeps of a fleet is gone before the next test's first page is there."""
+    with run_web(
+        tmp_path_factory.mktemp("web"), workers=2, ACS_STATIC_ROOT=str(static_root), ACS_PLACEMENT_REFRESH_SECONDS="0.5"
+    ) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    """One for the whole folder; each test has a profile of its own in it."""
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop in this thread
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -73,21 +91,23 @@ class Operator:
         self.page.set_viewport_size({"width": width, "height": height})
 
 
-@pytest.fixture
-def at_the_browser(service: LiveService, operator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operator]:
-    """Logged in. The test fails if the browser had anything to complain about."""
-    from playwright.sync_api import sync_playwright
-
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop in this thread
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-        page = browser.new_page(viewport=dict(zip(("width", "height"), SIZES["wide"], strict=True)), locale="en-GB", color_scheme="light")
+@contextmanager
+def sitting_down(chromium: Any, who: Callable[[Any, str], Somebody], url: str) -> Iterator[Somebody]:
+    """Somebody at a browser that nobody has used before."""
+    wide = dict(zip(("width", "height"), SIZES["wide"], strict=True))
+    with chromium.new_context(viewport=wide, locale="en-GB", color_scheme="light") as profile:
+        page = profile.new_page()
         page.set_default_timeout(10_000)
-        somebody = Operator(page, service.url)
+        somebody = who(page, url)
         page.on("console", lambda message: somebody.complaints.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: somebody.complaints.append(str(error)))
+        yield somebody
+
+
+@pytest.fixture
+def at_the_browser(service: LiveService, chromium: Any, operator: str) -> Iterator[Operator]:
+    """Logged in. The test fails if the browser had anything to complain about."""
+    with sitting_down(chromium, Operator, service.url) as somebody:
         somebody.logs_in(operator)
         yield somebody
-        browser.close()
     assert somebody.complaints == []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -14,7 +14,7 @@ from acs.demo.simulator import device as simulated
 from placement.models import Device
 from tenants import lifecycle, members
 from tests import factories
-from tests.browser.conftest import SIZES, Operator
+from tests.browser.conftest import Operator, sitting_down
 from tests.cluster_servers import serve_cluster
 from tests.live import LiveService
 from tests.servers import Server
@@ -55,21 +55,10 @@ class Person(Operator):
 
 
 @pytest.fixture
-def somebody(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
+def somebody(service: LiveService, chromium: Any) -> Iterator[Person]:
     """Not signed in. The test fails if the browser had anything to complain about but the statuses of refusals."""
-    from playwright.sync_api import sync_playwright
-
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop in this thread
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-        page = browser.new_page(viewport=dict(zip(("width", "height"), SIZES["wide"], strict=True)), locale="en-GB", color_scheme="light")
-        page.set_default_timeout(10_000)
-        person = Person(page, service.url)
-        page.on("console", lambda message: person.complaints.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: person.complaints.append(str(error)))
+    with sitting_down(chromium, Person, service.url) as person:
         yield person
-        browser.close()
     assert [line for line in person.complaints if "the server responded with a status of" not in line] == []
 
 

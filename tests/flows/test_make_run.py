@@ -33,7 +33,7 @@ def data() -> Iterator[Path]:
 
 
 def environment(*, real: bool = False) -> dict[str, str]:
-    return {**bare(), "ACS_DEMO_PORT_BASE": "0", **({} if real else {"ACS_DEMO_SIMULATOR": "1"})}
+    return {**bare(), "ACS_DEMO_PORT_BASE": "0", "ACS_HASHED_AHEAD": "50", **({} if real else {"ACS_DEMO_SIMULATOR": "1"})}
 
 
 def bare() -> dict[str, str]:

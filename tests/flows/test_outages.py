@@ -41,8 +41,8 @@ def private_database(tmp_path_factory):
         try:
             make_database(server, "acs")
             owner = server.url("acs", "acs_owner")
-            manage("migrate", "-v0", DATABASE_URL=owner)
-            manage("fleet", "init", "--without-binary", DATABASE_URL=owner)
+            manage("migrate", "-v0", by_hand=True, DATABASE_URL=owner)
+            manage("fleet", "init", "--without-binary", by_hand=True, DATABASE_URL=owner)
             yield server
         finally:
             server.stop("immediate")
@@ -53,7 +53,7 @@ def test_postgresql_restarted_under_load_is_503_and_service_resumes_by_itself(tm
     with private_database(tmp_path_factory) as server:
         owner, web = server.url("acs", "acs_owner"), server.url("acs", "acs_web")
         manage("fleet", "add-cluster", "down", "--region", "eu", "--listen", "127.0.0.1:1", "--metrics-listen", "127.0.0.1:2",
-               "--client-url", "http://127.0.0.1:1", "--out", str(tmp_path / "c"), DATABASE_URL=owner)  # fmt: skip
+               "--client-url", "http://127.0.0.1:1", "--out", str(tmp_path / "c"), by_hand=True, DATABASE_URL=owner)  # fmt: skip
         with psycopg.connect(owner) as connection:
             connection.execute("update placement_cluster set state = 'active', registered_at = now()")
         told = manage("demo", "--admin-password", "not-used-here", "--new-secrets", role="web", DATABASE_URL=web).stdout

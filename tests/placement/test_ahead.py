@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -11,17 +12,21 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acs import gunicorn
 from placement.headscale import ahead, hashing, keys
 from tenants.keyring import Keyring
 from tests import factories
-from tests.conftest import FleetCluster, superuser
+from tests.conftest import ROOT, FleetCluster, service_environment, superuser
 from tests.live import run_web, wait_for
 
 RING_TEXT = f"a1:{base64.b64encode(bytes(32)).decode()}"
@@ -31,7 +36,7 @@ RING = Keyring.parse(RING_TEXT)
 @pytest.fixture
 def stock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ahead.Stock]:
     monkeypatch.setenv("ACS_KEYRING", RING_TEXT)
-    made = ahead.Stock(RING)
+    made = ahead.Stock(RING, 13000)
     yield made
     made.close()
     os.close(made.reads)
@@ -58,11 +63,50 @@ def test_a_hash_of_the_stock_is_that_of_its_grants_key(stock: ahead.Stock) -> No
 
 def test_where_pipes_have_one_size_the_stock_is_that_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(fcntl, "F_SETPIPE_SZ")  # as on macOS
-    made = ahead.Stock(RING)
+    made = ahead.Stock(RING, 50)
     os.write(made.writes, hashing.pack(uuid.uuid4(), b"h" * 60))
     assert made.take() is not None
     for end in (made.reads, made.writes):
         os.close(end)
+
+
+@pytest.mark.parametrize("size", [1, 50, 1000, 13000])
+def test_the_stock_is_as_large_as_wished_and_not_much_larger(size: int) -> None:
+    made = ahead.Stock(RING, size)
+    os.set_blocking(made.writes, False)
+    room = 0
+    with suppress(BlockingIOError):
+        while os.write(made.writes, hashing.pack(uuid.uuid4(), b"h" * 60)):
+            room += 1
+    for end in (made.reads, made.writes):
+        os.close(end)
+    assert size <= room <= 2 * size + os.sysconf("SC_PAGESIZE") // hashing.RECORD.size
+
+
+def test_a_small_stock_is_filled_again_and_again(stock: ahead.Stock) -> None:
+    made = fcntl.fcntl(stock.writes, fcntl.F_SETPIPE_SZ, 1) // hashing.RECORD.size
+    stock.keep_filled()
+    told = [taken(stock) for _ in range(3 * made)]
+    assert len({grant_id for grant_id, _ in told}) == 3 * made
+
+
+def test_of_a_server_without_a_stock_nobody_fills_one(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.HASHED_AHEAD = 0
+    monkeypatch.setattr(ahead, "stock", None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    for hook in (gunicorn.when_ready, partial(gunicorn.pre_fork, worker=None), gunicorn.on_exit):
+        hook(server=None)
+        assert ahead.stock is None
+
+
+@pytest.mark.parametrize("size", ["-1", "13108"])
+def test_a_stock_of_another_size_stops_the_start_and_names_the_variable(size: str) -> None:
+    environment = {**os.environ, **service_environment("web"), "ACS_HASHED_AHEAD": size}
+    done = subprocess.run(
+        [sys.executable, "-c", "import acs.settings"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"ACS_HASHED_AHEAD is {size}: it must be from 0 to 13107" in done.stderr
 
 
 def test_none_is_taken_twice_by_threads_and_processes_at_once(stock: ahead.Stock) -> None:
@@ -116,7 +160,7 @@ def test_what_fills_it_ends_with_its_last_reader() -> None:
 @pytest.mark.processes
 @pytest.mark.django_db(transaction=True)
 def test_the_web_server_fills_it_again_after_a_kill_and_leaves_nothing(fleet_cluster: FleetCluster, tmp_path: Path) -> None:
-    with run_web(tmp_path, workers=2) as service:
+    with run_web(tmp_path, workers=2, ACS_HASHED_AHEAD="13000") as service:
         customer = factories.customer(max_devices=10)
         [first] = wait_for(service.hashers, "the stock is being filled")
         assert os.sched_getscheduler(first) == os.SCHED_IDLE

@@ -1,4 +1,4 @@
-"""`manage.py fleet` as an operator runs it: in a process of its own, under the owner's login, on an empty database and on a made one."""
+"""`manage.py fleet` as an operator runs it: in a process under the owner's login, on an empty database and on a made one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from psycopg import sql
 
 from placement.headscale.fleet import admin_keys
-from tests.conftest import WORKER, FleetCluster, manage, superuser, url_as
+from tests.conftest import MIGRATED, WORKER, FleetCluster, copy_database, manage, superuser, url_as
 
 EMPTY = f"acs_command_{WORKER}"
 CLUSTER = f"cmd{WORKER}"
@@ -25,8 +25,7 @@ CLUSTER = f"cmd{WORKER}"
 def url(django_db_setup: None) -> Iterator[str]:
     """A migrated database without a fleet."""
     with superuser("postgres") as connection:
-        connection.execute(sql.SQL("create database {} owner acs_owner").format(sql.Identifier(EMPTY)))
-    manage("migrate", "-v0", DATABASE_URL=url_as("acs_owner", EMPTY))
+        copy_database(connection, MIGRATED, EMPTY)
     yield url_as("acs_owner", EMPTY)
     with superuser("postgres") as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(EMPTY)))
@@ -34,7 +33,7 @@ def url(django_db_setup: None) -> Iterator[str]:
 
 
 def fleet(url: str, *words: str, check: bool = True) -> str:
-    done = manage("fleet", *words, check=check, DATABASE_URL=url)
+    done = manage("fleet", *words, check=check, by_hand=True, DATABASE_URL=url)
     return done.stdout + done.stderr
 
 

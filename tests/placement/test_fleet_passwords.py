@@ -68,10 +68,10 @@ def running() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def made(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a cluster's server on that fleet, and what the operator was told."""
-    manage("migrate", "-v0", DATABASE_URL=server)
-    told = manage("fleet", "init", DATABASE_URL=server).stdout
+    manage("migrate", "-v0", by_hand=True, DATABASE_URL=server)
+    told = manage("fleet", "init", by_hand=True, DATABASE_URL=server).stdout
     folder = tmp_path_factory.mktemp("server")
-    told += manage("fleet", *words(folder), DATABASE_URL=server).stdout
+    told += manage("fleet", *words(folder), by_hand=True, DATABASE_URL=server).stdout
     return folder, told
 
 
@@ -87,15 +87,15 @@ def test_a_servers_password_is_in_its_file_alone_and_stays_when_the_command_is_r
     assert len(password) == 48
     assert password not in told
     assert "give them to acs_web, acs_worker, acs_mover" in told
-    assert "nothing to do" in manage("fleet", *words(folder), DATABASE_URL=server).stdout
-    assert "nothing to do" in manage("fleet", "init", DATABASE_URL=server).stdout
+    assert "nothing to do" in manage("fleet", *words(folder), by_hand=True, DATABASE_URL=server).stdout
+    assert "nothing to do" in manage("fleet", "init", by_hand=True, DATABASE_URL=server).stdout
     address = server.replace("acs_owner:owner", f"hs_one:{password}")
     with psycopg.connect(address) as connection:
         assert connection.execute("select count(*) from nodes").fetchone() == (0,)
 
 
 def test_the_fleet_is_sound_there_too(server: str, made: tuple[Path, str]) -> None:
-    checked = manage("fleet", "check", DATABASE_URL=server).stdout
+    checked = manage("fleet", "check", by_hand=True, DATABASE_URL=server).stdout
     assert "under a login made for them" in checked
     assert "is sound" in checked
     with psycopg.connect(server) as owner:
