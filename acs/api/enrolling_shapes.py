@@ -9,9 +9,23 @@ from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from acs.api.shapes import ModelShape, Seconds, example
+from tenants import tags
 from tenants.models import Enrolment, EnrolmentGroup, EnrolmentKey
 
-COMMON = ["description", "max_devices", "devices", "ephemeral", "key_lifetime", "approval", "re_enrolment", "want_region", "want_cluster"]
+COMMON = [
+    *(
+        "description",
+        "max_devices",
+        "devices",
+        "ephemeral",
+        "tags",
+        "key_lifetime",
+        "approval",
+        "re_enrolment",
+        "want_region",
+        "want_cluster",
+    ),
+]
 TIMES = ["created_at", "expires_at", "revoked_at", "last_used_at"]
 
 
@@ -70,6 +84,14 @@ class ShownGroup(GroupShape):
         read_only_fields = fields
 
 
+class Tags(serializers.ListField):
+    """Tags as a tenant calls them."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("help_text", "As tag:web: what its devices belong to. The tenant's policy has to declare each in its tagOwners.")
+        super().__init__(child=serializers.CharField(max_length=44), max_length=tags.MOST, **options)
+
+
 class CredentialWish(Fields):
     """What every credential may be asked to be. What is left out keeps its value, or gets the default."""
 
@@ -88,9 +110,7 @@ class CredentialWish(Fields):
     want_cluster = serializers.CharField(
         max_length=32, required=False, allow_blank=True, help_text="Guides the tenant's first placement, if it has room."
     )
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=120), required=False, help_text="Refused until the tenant has a policy."
-    )
+    tags = Tags(required=False)
 
 
 @example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
@@ -142,7 +162,7 @@ class EnrolmentShape(ModelShape[Enrolment]):
     class Meta:
         model = Enrolment
         fields = [
-            *["registration_id", "state", "reason", "ephemeral", "key_lifetime", "re_enrolment", "enrolment_key", "hostname", "os"],
+            *["registration_id", "state", "reason", "ephemeral", "key_lifetime", "re_enrolment", "tags", "enrolment_key", "hostname", "os"],
             *["asked", "asked_at", "created_at", "decided_at", "decided_by"],
         ]
         read_only_fields = fields
@@ -159,3 +179,4 @@ class PutEnrolment(Fields):
     ephemeral = serializers.BooleanField(required=False, allow_null=True, help_text="null: as its credential says.")
     key_lifetime = Seconds(required=False, allow_null=True, max_value=86400, min_value=120)
     re_enrolment = serializers.ChoiceField(choices=EnrolmentKey.ReEnrolment.choices, required=False, allow_blank=True)
+    tags = Tags(required=False, allow_null=True, help_text="null: as its credential says.")

@@ -101,12 +101,12 @@ class Admin:
     def keys(self) -> list[PreAuthKey]:
         return self._read("/api/v1/preauthkey", lambda answer: [answers.key_of(key) for key in answer["preAuthKeys"]])
 
-    def make_key(self, user_id: int, expiration: datetime, ephemeral: bool = False) -> PreAuthKey:
-        """A single-use key. `secret` of the answer is the only place where it ever appears whole.
+    def make_key(self, user_id: int, expiration: datetime, ephemeral: bool = False, tags: Iterable[str] = ()) -> PreAuthKey:
+        """A single-use key; a device that comes with `tags` belongs to them, and not to the user. `secret` of the answer is the only place where it ever appears whole.
 
         `expiration` is kept to the microsecond, which lets the sweeper find the key of a call that fell silent.
         """
-        body = {"user": _id(user_id), "reusable": False, "ephemeral": ephemeral, "expiration": _moment(expiration)}
+        body = {"user": _id(user_id), "reusable": False, "ephemeral": ephemeral, "expiration": _moment(expiration), "aclTags": list(tags)}
         return self._write("POST", "/api/v1/preauthkey", body, lambda answer: answers.key_of(answer["preAuthKey"]))
 
     def expire_key(self, key_id: int) -> None:
