@@ -13,6 +13,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 TAILNET: tuple[Network, ...] = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
 EXIT: tuple[Network, ...] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
+# nobody routes these: a rule towards the Internet leaves them out (placement/policies/internet.py), and a route over one would fill that gap
+DOCUMENTATION: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+)
+
 
 @dataclass(frozen=True)
 class DeviceFact:
