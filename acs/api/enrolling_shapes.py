@@ -8,8 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import ModelShape, Seconds, example
-from tenants import tags
+from acs.api.shapes import ModelShape, Seconds, TagsField, example
 from tenants.models import Enrolment, EnrolmentGroup, EnrolmentKey
 
 COMMON = [
@@ -84,14 +83,6 @@ class ShownGroup(GroupShape):
         read_only_fields = fields
 
 
-class Tags(serializers.ListField):
-    """Tags as a tenant calls them."""
-
-    def __init__(self, **options: Any) -> None:
-        options.setdefault("help_text", "As tag:web: what its devices belong to. The tenant's policy has to declare each in its tagOwners.")
-        super().__init__(child=serializers.CharField(max_length=44), max_length=tags.MOST, **options)
-
-
 class CredentialWish(Fields):
     """What every credential may be asked to be. What is left out keeps its value, or gets the default."""
 
@@ -110,7 +101,7 @@ class CredentialWish(Fields):
     want_cluster = serializers.CharField(
         max_length=32, required=False, allow_blank=True, help_text="Guides the tenant's first placement, if it has room."
     )
-    tags = Tags(required=False)
+    tags = TagsField(required=False)
 
 
 @example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
@@ -179,4 +170,4 @@ class PutEnrolment(Fields):
     ephemeral = serializers.BooleanField(required=False, allow_null=True, help_text="null: as its credential says.")
     key_lifetime = Seconds(required=False, allow_null=True, max_value=86400, min_value=120)
     re_enrolment = serializers.ChoiceField(choices=EnrolmentKey.ReEnrolment.choices, required=False, allow_blank=True)
-    tags = Tags(required=False, allow_null=True, help_text="null: as its credential says.")
+    tags = TagsField(required=False, allow_null=True, help_text="null: as its credential says.")

@@ -13,9 +13,8 @@ from rest_framework.response import Response
 
 from acs.api.bodies import Fields
 from acs.api.documents import answers
-from acs.api.enrolling_shapes import Tags
 from acs.api.scoped import View
-from acs.api.shapes import ModelShape, Seconds, example
+from acs.api.shapes import ModelShape, Seconds, TagsField, example
 from tenants import credentials, trust
 from tenants.models import EnrolmentKey, TrustPolicy
 
@@ -100,7 +99,7 @@ class ChangedTrustPolicy(Fields):
     max_devices = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=2_000_000_000)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     ephemeral = serializers.BooleanField(required=False)
-    tags = Tags(required=False)
+    tags = TagsField(required=False)
     approval = serializers.BooleanField(required=False, help_text="A device waits until an admin accepts it.")
     re_enrolment = serializers.ChoiceField(choices=EnrolmentKey.ReEnrolment.choices, required=False)
     key_lifetime = Seconds(required=False, max_value=86400, min_value=120, help_text="Seconds, 120 to 86400.")

@@ -89,7 +89,7 @@ class Command(VerbCommand):
         self._say(enrolments.accept(_enrolment(account, registration_id), **self.acted))
 
     def do_enable(self, *, account: str, registration_id: str, tags: list[str] | None, **_: Any) -> None:
-        own = {"tags": tags} if tags is not None else {}
+        own: dict[str, Any] = {"tags": tags} if tags is not None else {}
         self._say(enrolments.put(tenant_of(account), registration_id, state="enabled", **own, **self.acted))
 
     def do_disable(self, *, account: str, registration_id: str, reason: str, **_: Any) -> None:
