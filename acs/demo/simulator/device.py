@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,15 @@ class SimulatedDevice:
         return _post(self.login_server, "leave", {"node_key": self.node_key})
 
 
-def join(login_server: str, auth_key: str, hostname: str, *, machine_key: str | None = None, online: bool = True) -> SimulatedDevice:
-    """Join with a key, as `tailscale up` would; with the `machine_key` of a former device it is that machine again.
+def join(
+    login_server: str, auth_key: str, hostname: str, *, machine_key: str | None = None, online: bool = True, routes: Sequence[str] = ()
+) -> SimulatedDevice:
+    """Join with a key, as `tailscale up` would; with the `machine_key` of a former device it is that machine again. `routes`: what it announces.
 
     Raises: DeviceRefused, httpx2.HTTPError.
     """
     machine, node_key = machine_key or f"mkey:{secrets.token_hex(32)}", f"nodekey:{secrets.token_hex(32)}"
-    words = {"auth_key": auth_key, "hostname": hostname, "machine_key": machine, "node_key": node_key}
+    words = {"auth_key": auth_key, "hostname": hostname, "machine_key": machine, "node_key": node_key, "routes": list(routes)}
     device = SimulatedDevice(login_server, machine, node_key, _post(login_server, "join", words)["node"])
     if online:
         device.online()
