@@ -50,20 +50,31 @@ class Question:
 
 
 def own(tenant: Tenant, form: str) -> list[Question]:
-    """The tests of the tenant's document, of devices that it has now. None in the form whose rules a server's tests do not see."""
+    """The tests of the tenant's document, of devices that it has now. None in the form whose rules a server's tests do not see.
+
+    Each device of a source is asked about by itself: a server is content where one of several is denied. Of several destinations one has to be
+    reached, and none may be that must not.
+    """
     if form == SELF_FORM and is_plain(tenant.fact):
         return []
-    by_routers = any(rule.via for rule in tenant.fact.document.rules or ())
     asked: dict[Question, None] = {}
     for test in tenant.fact.document.tests:
         sources = _spots(tenant, test.src, towards=False)
-        for reached, targets in ((True, test.accept), (False, test.deny)):
-            for word, port in targets:
-                there = _spots(tenant, word, towards=True, routed=not (reached and by_routers))
-                for src, dst in product(sources, there):
-                    if src != dst:
-                        asked[Question(str(src), _with_port(dst, port), reached, (tenant.account,), test.protocol)] = None
+        targets = [(True, _any_of(tenant, word), port) for word, port in test.accept]
+        targets += [(False, _spots(tenant, word, towards=True), port) for word, port in test.deny]
+        for reached, there, port in targets:
+            for src, dst in product(sources, there):
+                if src != dst:
+                    asked[Question(src, _with_port(dst, port), reached, (tenant.account,), test.protocol)] = None
     return list(islice(asked, MOST_OWN))
+
+
+def _any_of(tenant: Tenant, word: Word) -> list[str]:
+    """What to ask for a destination of which one device has to be reached: a device, or a name under which the server knows several."""
+    by_routers = any(rule.via for rule in tenant.fact.document.rules or ())
+    there = _spots(tenant, word, towards=True, routed=not by_routers)
+    tokens = tenant.of(word.text, towards=True).tokens
+    return there if len(there) == 1 else list(tokens) if there and len(tokens) == 1 else []
 
 
 def _spots(tenant: Tenant, word: Word, *, towards: bool, routed: bool = True) -> list[str]:
@@ -88,7 +99,7 @@ def _bare(network: Network) -> str:
 
 
 def _with_port(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"[{address}]:{port}" if address.count(":") > 1 else f"{address}:{port}"
 
 
 # ---- tenants among each other --------------------------------------------------------------------------------------------
