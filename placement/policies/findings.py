@@ -39,6 +39,11 @@ def keep(
     return AuditFinding.objects.get(pk=number)
 
 
+def document(text: str) -> dict[str, Any]:
+    """A document as evidence, at most LONGEST_TEXT characters of it."""
+    return {"document": text[:LONGEST_TEXT], "characters": len(text)}
+
+
 def over(cluster_id: str, kind: AuditFinding.Kind, subject: str, *, now: datetime) -> bool:
     """It is not so any more. Returns whether it was."""
     return AuditFinding.objects.filter(cluster=cluster_id, kind=kind, subject=subject[:200], over_at=None).update(over_at=now) > 0
