@@ -12,10 +12,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.utils import timezone
 
-from acs import forgetting, standings
+from acs import forgetting, metrics, standings, tasks
 from placement import policy, routing
 from placement.errors import ClusterError
 from placement.models import Alert, AuditFinding, Binding, Cluster, ClusterPolicy, Device, Route
@@ -381,3 +382,51 @@ def test_what_is_over_is_forgotten_after_ninety_days(here):
     findings.keep(here.cluster.pk, AuditFinding.Kind.STRANGER_USER, "open", {}, now=now - timedelta(days=400))
     forgetting.old(now=now)
     assert set(AuditFinding.objects.values_list("subject", flat=True)) == {"young", "open"}
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------------
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit status and output of `manage.py isolation WORDS`."""
+    capsys.readouterr()
+    try:
+        call_command("isolation", *words)
+    except SystemExit as ended:
+        return int(str(ended.code)), capsys.readouterr().out
+    return 0, capsys.readouterr().out
+
+
+def test_the_command_audits_and_ends_with_one_where_something_is_open(here, capsys):
+    cluster_id = here.cluster.pk
+    here.tenant("acme")
+    here.push()
+    assert said(capsys, "audit", cluster_id) == (0, f"{cluster_id}: runs what ACS meant\n")
+    assert said(capsys, "findings") == (0, "Nothing is open.\n")
+    here.admin.put_policy(FOREIGN)
+    status, text = said(capsys, "audit", cluster_id)
+    assert (status, "a policy that ACS did not write" in text, "asked for a push" in text) == (1, True, True)
+    number = AuditFinding.objects.get().pk
+    status, text = said(capsys, "show", str(number))
+    assert (status, text.splitlines()[-1]) == (1, FOREIGN)
+    assert said(capsys, "findings")[0] == 1
+    here.wish_is_done()
+    assert said(capsys, "audit", cluster_id) == (0, f"{cluster_id}: runs what ACS meant; 1 over\n")
+    status, text = said(capsys, "findings", "--all")
+    assert (status, "policy-foreign" in text) == (0, True)
+    Cluster.objects.filter(pk=cluster_id).update(admin_url="http://127.0.0.1:9")
+    status, text = said(capsys, "audit", cluster_id)
+    assert (status, "could not be looked at" in text) == (1, True)
+
+
+def test_the_command_names_what_it_does_not_know(here):
+    with pytest.raises(CommandError, match="no cluster nowhere"):
+        call_command("isolation", "audit", "nowhere")
+    with pytest.raises(CommandError, match="no finding 7"):
+        call_command("isolation", "show", "7")
+
+
+def test_the_task_counts_what_came_of_it(here):
+    here.tenant("acme")
+    here.push()
+    tasks.audit_cluster(here.cluster.pk)
+    assert metrics.AUDITS.labels("well", here.cluster.pk)._value.get() == 1
+    assert here.cluster.pk in auditing.served()

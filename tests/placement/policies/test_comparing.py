@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,9 +23,10 @@ from acs.demo.simulator.world import World
 from placement.headscale import debug
 from placement.headscale.admin import Node
 from placement.headscale.debug import CapabilityGrant, FilterRule, Target
-from placement.policies import comparing
-from placement.policies.comparing import Holdings, Known, Meant
+from placement.policies import comparing, crossing
+from placement.policies.comparing import Known, Meant
 from placement.policies.compiling import compile_cluster
+from placement.policies.crossing import Holdings
 from placement.policies.facts import ClusterFact
 from tests.placement.policies.worlds import clusters
 
@@ -77,7 +80,7 @@ def _simulated(one: Node, user: dict[str, Any] | None) -> Simulated:
 
 
 def faults(rules: Iterable[FilterRule], nodes: list[Node], meant: Meant) -> set[str]:
-    return {fault.subject for fault in comparing.crossings(rules, comparing.holdings(nodes, meant), meant.peered, meant.silent)}
+    return {fault.subject for fault in crossing.crossings(rules, crossing.holdings(nodes, meant), meant.peered, meant.silent)}
 
 
 def rule(source: str, target: str) -> FilterRule:
@@ -91,7 +94,7 @@ def test_what_a_server_compiles_of_any_world_joins_tenants_by_peerings_alone(clu
     nodes, meant = world(cluster)
     rules = in_force(cluster, nodes)
     assert faults(rules, nodes, meant) == set()
-    assert comparing.in_force(rules)
+    assert crossing.in_force(rules)
 
 
 @settings(max_examples=100)
@@ -117,8 +120,8 @@ def test_no_policy_at_all_is_found_at_once_and_told_of_twenty_pairs_at_most():
     nodes = [node(f"tenant-{n}", n, ipv4=f"100.64.0.{n}") for n in range(1, 100)]
     meant = Meant({f"tenant-{n}": n for n in range(1, 100)}, {})
     rules = [rule("*", "*")]
-    assert len(faults(rules, nodes, meant)) == comparing.MOST_CROSSINGS
-    assert not comparing.in_force(rules)
+    assert len(faults(rules, nodes, meant)) == crossing.MOST_CROSSINGS
+    assert not crossing.in_force(rules)
 
 
 def test_capabilities_and_routes_join_tenants_as_addresses_do():
@@ -169,8 +172,6 @@ def test_a_thousand_tenants_of_ten_devices_are_compared_in_a_moment():
     asked=st.tuples(st.integers(0, 63), st.integers(0, 63)),
 )
 def test_whose_addresses_are_in_a_range_is_what_looking_at_each_says(held, asked):
-    import ipaddress
-
     spans = [(ipaddress.ip_network(f"10.0.0.{first}/{length}", strict=False), account) for first, length, account in held]
     first, last = (ipaddress.ip_address(f"10.0.0.{end}") for end in sorted(asked))
     slowly = {account for network, account in spans if network.network_address <= last and network.broadcast_address >= first}
@@ -231,8 +232,6 @@ def test_memory_that_differs_from_the_rows():
 
 
 def test_evidence_is_json():
-    import json
-
     for fault in comparing.nodes([node("eve", 7), node("acme", 1, tags=("tag:bolt--web",))], MEANT):
         json.dumps(dict(fault.evidence))
 
