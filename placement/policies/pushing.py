@@ -45,7 +45,7 @@ def write(cluster: Cluster, now: datetime, *, after: Iterable[Hook] = ()) -> Pol
         return None
     try:
         with clusters.admin_of(cluster) as admin:
-            done = _carry(writer, admin)
+            done = carry(writer, admin)
     except Fenced:
         log.warning("policy_writer_fenced", cluster_id=cluster.pk, fence=writer.fence)
         return None
@@ -60,8 +60,8 @@ def write(cluster: Cluster, now: datetime, *, after: Iterable[Hook] = ()) -> Pol
     return done
 
 
-def _carry(writer: Writer, admin: Admin) -> PolicyPush:
-    """Raises: Fenced, ClusterError, NotProven."""
+def carry(writer: Writer, admin: Admin) -> PolicyPush:
+    """Find out what the server shall run, and see that it does. Raises: Fenced, ClusterError, NotProven."""
     recover(writer, admin)
     running = bookkeeping.running_of(writer.cluster_id)
     digest = running.digest if running else ""
