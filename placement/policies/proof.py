@@ -140,13 +140,14 @@ def representatives(tenant: TenantFact) -> list[DeviceFact]:
 def partners(accounts: Sequence[str], about: Collection[str], turn: int) -> Iterator[tuple[str, str]]:
     """Pairs of which one at least is of `about`, each once: everybody beside somebody of a ring first, then beside the next one. `turn` turns the ring."""
     count, seen = len(accounts), set()
+    places = [place for place, account in enumerate(accounts) if account in about]
+    first = turn % max(1, len(places))
     for step in range(count - 1):
         distance = 1 + (turn + step) % (count - 1)
-        for place in range(count):
-            one = accounts[(turn + place) % count]
-            other = accounts[(turn + place + distance) % count]
+        for place in (*places[first:], *places[:first]):
+            one, other = accounts[place], accounts[(place + distance) % count]
             pair = frozenset((one, other))
-            if one in about and pair not in seen:
+            if pair not in seen:
                 seen.add(pair)
                 yield one, other
 

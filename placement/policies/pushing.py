@@ -55,9 +55,17 @@ def write(cluster: Cluster, now: datetime, *, after: Iterable[Hook] = ()) -> Pol
     finally:
         writers.release(writer)
     if done.state == State.STORED:
-        for hook in after:
-            hook(cluster.pk, writer.now)
+        _tell(after, writer)
     return done
+
+
+def _tell(after: Iterable[Hook], writer: Writer) -> None:
+    """Each by itself: the document runs whatever becomes of those who waited for it."""
+    for hook in after:
+        try:
+            hook(writer.cluster_id, writer.now)
+        except ClusterError as error:
+            log.warning("after_push_failed", cluster_id=writer.cluster_id, error=str(error))
 
 
 def carry(writer: Writer, admin: Admin) -> PolicyPush:
