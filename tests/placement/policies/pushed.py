@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -133,7 +132,3 @@ def pushes(cluster: Cluster) -> list[tuple[str, str]]:
 
 def running_number(tenant: Tenant) -> int | None:
     return NetworkPolicy.objects.of(tenant).values_list("running__number", flat=True).get()
-
-
-def later(seconds: float) -> datetime:
-    return timezone.now() + timezone.timedelta(seconds=seconds)
