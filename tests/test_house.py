@@ -24,6 +24,7 @@ PURE = (
     "placement/pictures.py",
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
+    "placement/policies/proof.py",
     "tenants/accounts.py",
     "tenants/claims.py",
     "tenants/keyring.py",
