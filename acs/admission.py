@@ -218,13 +218,13 @@ def _auth_key(who: Standing, promised: Promise | Promised, request: BootstrapReq
         return key.text, promised.expires_at
     if isinstance(promised, Promised):
         if promised.queued:
-            return fulfilment.ask_again(who, promised.grant_id, now=now)
-        made_now = promised.text or fulfilment.at_once(who, promised.grant_id, promised.expires_at, named=request.named, now=now)
+            return fulfilment.ask_again(who, promised, now=now)
+        made_now = promised.text or fulfilment.at_once(who, promised, named=request.named, now=now)
         return made_now, promised.expires_at
     if promised.answer_sealed:
         return settings.KEYRING.open(promised.answer_sealed, context=grants.answer_context(promised.grant_id)), promised.expires_at
     if promised.state == Grant.State.QUEUED:
-        return fulfilment.ask_again(who, promised.grant_id, now=now)
+        return fulfilment.ask_again(who, promised, now=now)
     if promised.state in ("reserved", "unknown"):
         raise ClusterSilent(who.cluster_id, "an earlier request of this device is being settled")
     raise IdempotencyMismatch(_("the key of this request has expired: ask with a new Idempotency-Key"))
@@ -233,7 +233,13 @@ def _auth_key(who: Standing, promised: Promise | Promised, request: BootstrapReq
 def _put_elsewhere(who: Standing, promised: Promise | Promised, key: keys.AuthKey, now: datetime) -> None:
     cluster = Cluster.objects.select_related("fleet").get(pk=who.cluster_id)
     key_id = external.put(
-        cluster, key, headscale_user_id=who.headscale_user_id, expires_at=promised.expires_at, ephemeral=who.ephemeral, now=now
+        cluster,
+        key,
+        headscale_user_id=who.headscale_user_id,
+        expires_at=promised.expires_at,
+        ephemeral=who.ephemeral,
+        tags=grants.on_server(who.account, promised.tags),
+        now=now,
     )
     if not grants.mark_put(promised.grant_id, key_id=key_id, expires_at=promised.expires_at, now=now):
         raise ClusterSilent(who.cluster_id, "another request of this device was given another key meanwhile")

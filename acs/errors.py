@@ -55,6 +55,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "no-cluster-available", 503, _("No device of the tenant has joined yet; the first one joins with an enrolment key."), 60
     ),
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
+    placement.RouteConflict: Problem("route-conflict", 409, _("The prefix overlaps another route on this cluster.")),
     placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
     placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),
@@ -92,15 +93,19 @@ def answer(error: BaseException) -> HttpResponse | None:
         return None
     if problem is UNAVAILABLE:
         log.warning("unavailable", error=str(error), kind=type(error).__name__)
-    return respond(problem, detail=_detail(error, problem), errors=_fields(error), retry_after=_retry_after(error, problem))
+    more = {"clusters": list(error.offers)} if isinstance(error, placement.RouteConflict) else {}
+    return respond(problem, detail=_detail(error, problem), errors=_fields(error), retry_after=_retry_after(error, problem), **more)
 
 
-def respond(problem: Problem, *, detail: str = "", errors: dict[str, Any] | None = None, retry_after: int | None = None) -> HttpResponse:
+def respond(
+    problem: Problem, *, detail: str = "", errors: dict[str, Any] | None = None, retry_after: int | None = None, **more: Any
+) -> HttpResponse:
     body: dict[str, Any] = {
         "type": f"{settings.PUBLIC_URL}/problems/{problem.code}",
         "title": str(problem.title),
         "status": problem.status,
         "code": problem.code,
+        **more,
     }
     if detail:
         body["detail"] = detail

@@ -1,13 +1,13 @@
 """One poll of one cluster: look at it, then let each reader make of it what it needs.
 
-One observation, three readers: devices and grants, load, and (later in the house) online time. A poll that failed, or whose answer is suspect,
+One observation, its readers: devices and grants, routes, load, and (later in the house) online time. A poll that failed, or whose answer is suspect,
 changes nothing but the record that it failed. The network stays outside the transaction.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -15,12 +15,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from placement import clusters, devices, fleetdb, history, load, logins, retiring, settling, slots, stock
+from placement import autoroutes, clusters, devices, fleetdb, history, load, logins, retiring, routing, settling, slots, stock
 from placement.devices import Sighting
 from placement.errors import ClusterError
 from placement.headscale import metrics
 from placement.headscale.metrics import LoadReading
 from placement.models import Cluster, Device, PollRun, Watch
+from placement.routing import Announced
 from placement.settling import KeyFact
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class Observation:
     nodes: list[Sighting]
     keys: dict[int, KeyFact]
     load: LoadReading | None
+    routes: Announced = field(default_factory=dict)
 
     @property
     def online(self) -> int:
@@ -78,14 +80,15 @@ def look(cluster: Cluster, *, started_at: datetime) -> Observation:
     """Raises: ClusterError."""
     reading = _counters(cluster)  # first, for they are dated `started_at`: rates are made of them
     with clusters.admin_of(cluster) as admin:
-        nodes = [devices.sighting_of(node) for node in admin.nodes()]
+        shown = admin.nodes()
         listed = admin.keys() if cluster.is_external else []
     if cluster.fleet is None:
         keys = {key.id: KeyFact(key.used, key.expiration) for key in listed}
     else:
         with fleetdb.cursor_of(cluster.fleet) as cursor:
             keys = fleetdb.key_facts(cursor, cluster.cluster_id, settling.unsettled_keys(cluster.cluster_id))
-    return Observation(started_at, nodes, keys, reading)
+    routes = {node.id: (node.available_routes, node.approved_routes) for node in shown}
+    return Observation(started_at, [devices.sighting_of(node) for node in shown], keys, reading, routes)
 
 
 def _counters(cluster: Cluster) -> LoadReading | None:
@@ -123,6 +126,8 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
             return None  # late or delivered twice: a newer look has been recorded
         strangers = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
         logins.settle(cluster.cluster_id, seen_from=seen.started_at, now=now)
+        routing.observe(cluster.cluster_id, seen.routes, now=now)
+        autoroutes.decide_all(cluster.cluster_id, now=now)
         strays = settling.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
         if cluster.is_external:
             stock.settle(cluster, seen.keys, seen_from=seen.started_at, now=now)
@@ -140,5 +145,6 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
             reason=f"{strangers} nodes of no tenant" if strangers else "",
         )
         Watch.objects.filter(pk=cluster.pk).update(complete_at=seen.started_at, nodes=len(seen.nodes), failures=0)
+    routing.tell(cluster, routing.astray(cluster.cluster_id, seen.routes))
     retiring.retire(cluster, strays, now=now)
     return run

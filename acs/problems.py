@@ -65,6 +65,12 @@ PAGES: dict[str, Page] = {
         _("The act does not fit the present state, such as resuming a tenant that is active, or revoking a key that is revoked."),
         _("Read the present state first; perhaps somebody else has done it already."),
     ),
+    "route-conflict": Page(
+        _(
+            "A prefix that overlaps this one is routed by somebody else on the same cluster, and one cluster can route it to one network only."
+        ),
+        _("Announce a prefix that overlaps nobody's, or ask the operator to move the tenant to one of the clusters that “clusters” names."),
+    ),
     "no-cluster-available": Page(
         _("No cluster has room for the tenant right now, or nobody has placed it yet."),
         _("Come back after the seconds that Retry-After names. The first device of a tenant joins with an enrolment key."),

@@ -6,6 +6,7 @@ Every verb is repeatable, so a silent server is asked again by whoever wants it 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
@@ -15,10 +16,13 @@ from django.utils.translation import gettext as _
 from placement import clusters, devices, slots
 from placement.errors import ClusterRefused
 from placement.models import Device
-from tenants import audit
+from placement.policies import wishes
+from placement.policies.facts import server_tag, tenant_tag
+from tenants import audit, tags
 from tenants.errors import MalformedRequest, WrongState
 
 log = structlog.get_logger(__name__)
+UNKNOWN_TAG = "invalid or not permitted"  # what a server says of a tag that its policy does not define
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -35,6 +39,35 @@ def rename(device: Device, name: str, *, now: datetime, actor: str) -> Device:
                 raise _gone(device, now) from refusal
             raise MalformedRequest({"name": _("taken on this cluster, or refused by it")}) from refusal
     return _store(device, "device.rename", actor, now, before=device.name, name=name)
+
+
+def set_tags(device: Device, given: Sequence[str], *, now: datetime, actor: str) -> Device:
+    """The device belongs to these tags (`tag:web`) from now on, and to no person any more.
+
+    Raises: MalformedRequest (not declared by the tenant's policy), WrongState (none given, the device is gone, its server does not know a tag yet),
+        ClusterError.
+    """
+    if not given:
+        raise WrongState(
+            _("a tagged device does not become untagged again: name at least one tag, or delete the device and let it enrol anew")
+        )
+    _still_there(device)
+    with transaction.atomic():
+        tags.check(device.tenant, given)
+    told = sorted(server_tag(device.tenant.account, tag) for tag in given)
+    with clusters.admin_of(device.cluster) as admin:
+        try:
+            admin.set_tags(device.node_id, told)
+        except ClusterRefused as refusal:
+            if _is_gone(refusal):
+                raise _gone(device, now) from refusal
+            if UNKNOWN_TAG in refusal.reason:
+                raise WrongState(_("the server does not know these tags yet: its policy is on its way, try again in a minute")) from refusal
+            raise
+    with transaction.atomic():
+        wishes.touch(device.cluster_id, now=now)
+        before = [tenant_tag(tag) for tag in device.tags]
+        return _store(device, "device.set_tags", actor, now, stored={"tags": told}, before=before, tags=tags.kept(given))
 
 
 def expire(device: Device, *, now: datetime, actor: str) -> Device:
@@ -75,8 +108,9 @@ def delete(device: Device, *, now: datetime, actor: str) -> Device:
 
 
 @transaction.atomic
-def _store(device: Device, verb: str, actor: str, now: datetime, **detail: object) -> Device:
-    fields = {name: value for name, value in detail.items() if name != "before"}
+def _store(device: Device, verb: str, actor: str, now: datetime, *, stored: dict[str, object] | None = None, **detail: object) -> Device:
+    """`stored`: what the row is to hold, where that is not what the audit tells."""
+    fields = stored or {name: value for name, value in detail.items() if name != "before"}
     Device.objects.of(device.tenant_id).filter(pk=device.pk, gone_at=None).update(**fields)
     told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in detail.items()}
     audit.record(verb, actor=actor, tenant=device.tenant, target=f"device:{device.id}", now=now, node_id=device.node_id, **told)

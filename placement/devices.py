@@ -20,6 +20,7 @@ from django.db.models import Exists, OuterRef
 from placement import slots
 from placement.headscale.admin import Node
 from placement.models import Binding, Device, DeviceLogin, Grant, Watch
+from placement.policies import wishes
 
 log = structlog.get_logger(__name__)
 
@@ -192,6 +193,7 @@ def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
         changed |= {name: getattr(sighting, name) for name in COPIED if getattr(device, name) != getattr(sighting, name)}
         if list(sighting.tags) != device.tags:
             changed["tags"] = list(sighting.tags)
+            wishes.touch(device.cluster_id, now=seen_at)
         changed |= _regranted(device, sighting)
         if changed or sighting.online is None:
             changed["seen_at"] = seen_at

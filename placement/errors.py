@@ -27,6 +27,14 @@ class ForeignDevice(PlacementError):
     """The device that asked to log in is another tenant's: its server would have handed it over."""
 
 
+class RouteConflict(PlacementError):
+    """The prefix overlaps a route of another tenant, who is never named. `offers`: clusters of the same pool where it would not."""
+
+    def __init__(self, reason: str, offers: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.offers = offers
+
+
 class ClusterError(PlacementError):
     """A server did not do what it was asked. Which of the three it was decides whether a repeat is safe."""
 

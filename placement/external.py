@@ -6,6 +6,7 @@ Nothing here runs inside a transaction of ours: a slow server must never hold a 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
 
 import stamina
@@ -32,18 +33,20 @@ def ensure_user(cluster: Cluster, account: str) -> int:
         return admin.make_user(account).id
 
 
-def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool) -> PreAuthKey:
-    """A new single-use key of an external cluster. Raises: ClusterRefused, ClusterUnreachable, ClusterSilent (never repeat then)."""
+def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, tags: Iterable[str] = ()) -> PreAuthKey:
+    """A new single-use key of an external cluster; `tags` in the server's words. Raises: ClusterRefused, ClusterUnreachable, ClusterSilent (never repeat then)."""
     with clusters.admin_of(cluster) as admin:
-        return admin.make_key(headscale_user_id, expiration=expires_at, ephemeral=ephemeral)
+        return admin.make_key(headscale_user_id, expiration=expires_at, ephemeral=ephemeral, tags=tags)
 
 
-def put(cluster: Cluster, key: AuthKey, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, now: datetime) -> int:
-    """Put a derived key into a fleet elsewhere and return its id. Safe to repeat, and repeated for a while: the prefix is unique.
+def put(
+    cluster: Cluster, key: AuthKey, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, tags: str = "[]", now: datetime
+) -> int:
+    """Put a derived key into a fleet elsewhere and return its id; `tags` as the server's table has them. Safe to repeat, and repeated for a while: the prefix is unique.
 
     What could not be put, a later request of the device puts, or the sweeper. Raises: ClusterUnreachable, ClusterSilent.
     """
-    row = [key.prefix, key.hashed(), headscale_user_id, ephemeral, now, expires_at, cluster.cluster_id]
+    row = [key.prefix, key.hashed(), headscale_user_id, ephemeral, tags, now, expires_at, cluster.cluster_id]
     deadline = time.monotonic() + PUT_SECONDS
     attempts = stamina.retry_context(
         on=lambda error: isinstance(error, ClusterUnreachable | ClusterSilent) and time.monotonic() < deadline,
@@ -70,6 +73,6 @@ def _put_once(cluster: Cluster, row: list[object], prefix: str) -> int:
 
 PUT = """
 insert into headscale.pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id)
-values (%s, %s, %s, false, %s, false, '[]', %s, %s, %s)
+values (%s, %s, %s, false, %s, false, %s, %s, %s, %s)
 on conflict (prefix) where prefix is not null and prefix <> '' do nothing returning id
 """

@@ -6,7 +6,7 @@ expiration, on a fleet elsewhere by the key's prefix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,9 +17,11 @@ from django.utils import timezone
 
 from placement import external, grants, lanes, lineup, minting, settling, slots, stock
 from placement.errors import ClusterBusy, ClusterRefused, ClusterSilent, ClusterUnreachable
+from placement.grants import Promised
 from placement.headscale import keys
 from placement.models import Cluster, Grant
-from placement.standing import Standing
+from placement.policies.facts import server_tag
+from placement.standing import Promise, Standing
 from tenants.keyring import Unsealable
 
 log = structlog.get_logger(__name__)
@@ -29,13 +31,17 @@ UNDER_WAY = timedelta(seconds=15)  # a request may still be putting its key
 
 @dataclass(frozen=True)
 class Wanted:
-    """A reserved grant whose key is to be minted now. `queued`: it waited in the queue, and goes back there if the server hears nothing."""
+    """A reserved grant whose key is to be minted now. `queued`: it waited in the queue, and goes back there if the server hears nothing.
+
+    `tags` are the server's words (`tag:acme--web`).
+    """
 
     grant_id: UUID
     tenant_id: UUID
     headscale_user_id: int
     ephemeral: bool
     expires_at: datetime
+    tags: tuple[str, ...] = ()
     queued: bool = False
 
 
@@ -46,7 +52,13 @@ def fulfil(cluster: Cluster, wanted: Wanted, *, now: datetime) -> str:
     sweeper. Raises: ClusterRefused, ClusterUnreachable, ClusterSilent.
     """
     try:
-        made = minting.mint(cluster, headscale_user_id=wanted.headscale_user_id, expires_at=wanted.expires_at, ephemeral=wanted.ephemeral)
+        made = minting.mint(
+            cluster,
+            headscale_user_id=wanted.headscale_user_id,
+            expires_at=wanted.expires_at,
+            ephemeral=wanted.ephemeral,
+            tags=wanted.tags,
+        )
     except (ClusterRefused, ClusterUnreachable) as error:
         if wanted.queued and isinstance(error, ClusterUnreachable):
             lineup.back(wanted.grant_id)
@@ -66,7 +78,7 @@ def fulfil(cluster: Cluster, wanted: Wanted, *, now: datetime) -> str:
     return secret
 
 
-def at_once(who: Standing, grant_id: UUID, expires_at: datetime, *, named: bool, now: datetime) -> str:
+def at_once(who: Standing, promised: Promised, *, named: bool, now: datetime) -> str:
     """Mint for a device that just came, if a lane is free. Else it queues; without a name to keep a place by it is told so and holds nothing.
 
     Raises: ClusterBusy, ClusterRefused, ClusterUnreachable, ClusterSilent.
@@ -74,7 +86,8 @@ def at_once(who: Standing, grant_id: UUID, expires_at: datetime, *, named: bool,
     cluster = Cluster.objects.get(pk=who.cluster_id)
     with lanes.lane(cluster.pk, lanes.REQUESTS, settings.STOCK_LANES) as free:
         if free:
-            return fulfil(cluster, Wanted(grant_id, who.tenant_id, who.headscale_user_id, who.ephemeral, expires_at), now=now)
+            return fulfil(cluster, _wanted(who, promised, promised.expires_at), now=now)
+    grant_id = promised.grant_id
     if named:
         lineup.join(grant_id, now=now)
     else:
@@ -83,20 +96,26 @@ def at_once(who: Standing, grant_id: UUID, expires_at: datetime, *, named: bool,
     raise busy(cluster.pk, lineup.place(cluster.pk, grant_id, now=now))
 
 
-def ask_again(who: Standing, grant_id: UUID, *, now: datetime) -> tuple[str, datetime]:
+def ask_again(who: Standing, promised: Promised | Promise, *, now: datetime) -> tuple[str, datetime]:
     """A device that queues asks again: it keeps its place. The first of the queue mint for themselves where a lane is free, lest the door wait for the refill.
 
     Raises: ClusterBusy, ClusterRefused, ClusterUnreachable, ClusterSilent.
     """
+    grant_id = promised.grant_id
     lineup.ask_again(grant_id, now=now)
     ahead = lineup.place(who.cluster_id, grant_id, now=now)
     if ahead < settings.STOCK_LANES:
         with lanes.lane(who.cluster_id, lanes.REQUESTS, settings.STOCK_LANES) as free:
             expires_at = lineup.leave(grant_id, who.key_lifetime, now=timezone.now()) if free else None
             if expires_at is not None:
-                wanted = Wanted(grant_id, who.tenant_id, who.headscale_user_id, who.ephemeral, expires_at, queued=True)
+                wanted = replace(_wanted(who, promised, expires_at), queued=True)
                 return fulfil(Cluster.objects.get(pk=who.cluster_id), wanted, now=now), expires_at
     raise busy(who.cluster_id, ahead)
+
+
+def _wanted(who: Standing, promised: Promised | Promise, expires_at: datetime) -> Wanted:
+    tags = tuple(server_tag(who.account, tag) for tag in promised.tags)
+    return Wanted(promised.grant_id, who.tenant_id, who.headscale_user_id, who.ephemeral, expires_at, tags)
 
 
 def busy(cluster_id: str, ahead: int) -> ClusterBusy:
@@ -117,6 +136,14 @@ def put_missing(cluster: Cluster, *, now: datetime) -> int:
             log.warning("key_not_derivable", cluster_id=cluster.pk, grant=str(grant.pk), error=str(error))
             continue
         user_id = grant.tenant.binding.headscale_user_id
-        key_id = external.put(cluster, key, headscale_user_id=user_id, expires_at=grant.expires_at, ephemeral=grant.ephemeral, now=now)
+        key_id = external.put(
+            cluster,
+            key,
+            headscale_user_id=user_id,
+            expires_at=grant.expires_at,
+            ephemeral=grant.ephemeral,
+            tags=grants.on_server(grant.tenant.account, grant.tags),
+            now=now,
+        )
         put += grants.mark_put(grant.pk, key_id=key_id, expires_at=grant.expires_at, now=now)
     return put

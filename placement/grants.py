@@ -6,7 +6,9 @@ complete poll that started later still shows it unused (expired); what was promi
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,6 +19,7 @@ from django.db import connection
 from placement import settling
 from placement.headscale import ahead, keys
 from placement.models import Echo, Grant
+from placement.policies.facts import server_tag
 from placement.standing import Promise as Held
 from placement.standing import Standing
 from tenants.errors import BadCredential, QuotaExceeded
@@ -36,7 +39,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Promised:
-    """A grant as just made. `key_id` is None until the server has the key."""
+    """A grant as just made. `key_id` is None until the server has the key; `tags` are the tenant's own words."""
 
     grant_id: UUID
     keyring_id: str
@@ -45,6 +48,7 @@ class Promised:
     key: keys.AuthKey | None
     text: str = field(default="", repr=False)  # from the stock of an external cluster
     queued: bool = False
+    tags: tuple[str, ...] = ()
 
 
 TAKE_NEW_SLOT = """
@@ -66,7 +70,8 @@ quota as (
 PUT_KEY = """
 key as (
     insert into headscale.pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration, cluster_id)
-    select %(prefix)s, %(hash)s, %(headscale_user_id)s, false, %(ephemeral)s, false, '[]', %(now)s, %(expires_at)s, %(cluster_id)s from slot returning id
+    select %(prefix)s, %(hash)s, %(headscale_user_id)s, false, %(ephemeral)s, false, %(server_tags)s, %(now)s, %(expires_at)s, %(cluster_id)s from slot
+    returning id
 )"""
 NO_KEY_YET = "key as (select null::bigint as id from slot)"
 FULL = "every device slot of the tenant is taken"
@@ -77,10 +82,10 @@ with key_use as (
     where id = %(enrolment_key_id)s and (max_uses is null or uses < max_uses) and ({new} = 0 or max_devices is null or devices < max_devices) returning 1
 ), {slot}, {key}, granted as (
     insert into placement_grant (id, tenant_id, cluster_id, slot_id, enrolment_key_id, state, idempotency_key, request_digest, hostname, os,
-        ephemeral, keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
+        ephemeral, tags, keyring_id, key_prefix, key_id, answer_sealed, created_at, expires_at, issued_at)
     select %(grant_id)s, %(tenant_id)s, %(cluster_id)s, slot.id, %(enrolment_key_id)s, case when key.id is null then 'reserved' else 'issued' end,
-        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(ephemeral)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s, %(expires_at)s,
-        case when key.id is null then null else %(now)s end
+        %(idempotency_key)s, %(digest)s, %(hostname)s, %(os)s, %(ephemeral)s, %(tags)s, %(keyring_id)s, %(prefix)s, key.id, '', %(now)s,
+        %(expires_at)s, case when key.id is null then null else %(now)s end
     from slot, key returning key_id
 )
 select (select count(*) from key_use), (select count(*) from quota), (select count(*) from slot), (select key_id from granted)
@@ -119,6 +124,8 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
                 "cluster_id": standing.cluster_id,
                 "headscale_user_id": standing.headscale_user_id,
                 "ephemeral": standing.ephemeral,
+                "tags": standing.tags,
+                "server_tags": on_server(standing.account, standing.tags),
                 "slot_id": standing.slot_id or uuid.uuid4(),
                 "machines": standing.machines,
                 "proves": standing.proves,
@@ -135,7 +142,12 @@ def promise(standing: Standing, asked: Asked, *, now: datetime) -> Promised:
         )
         *done, key_id = cursor.fetchone()
     _refuse_undone(standing, *done)
-    return Promised(fresh.grant_id, fresh.keyring_id, expires_at, key_id, key)
+    return Promised(fresh.grant_id, fresh.keyring_id, expires_at, key_id, key, tags=tuple(standing.tags))
+
+
+def on_server(account: str, tags: Iterable[str]) -> str:
+    """The tags of a key as headscale's table has them."""
+    return json.dumps([server_tag(account, tag) for tag in tags])
 
 
 def prover_of(tenant_id: UUID, slot_id: UUID) -> str:

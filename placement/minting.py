@@ -7,6 +7,7 @@ refill may ask (placement/refill.py).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import connection
@@ -31,10 +32,10 @@ def seconds_of(cluster_id: str) -> float:
     return AT_FIRST if known is None else known
 
 
-def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool) -> PreAuthKey:
+def mint(cluster: Cluster, *, headscale_user_id: int, expires_at: datetime, ephemeral: bool, tags: Iterable[str] = ()) -> PreAuthKey:
     """A new key, and its time measured. Raises: ClusterRefused, ClusterUnreachable, ClusterSilent."""
     begun = time.monotonic()
-    made = external.mint(cluster, headscale_user_id=headscale_user_id, expires_at=expires_at, ephemeral=ephemeral)
+    made = external.mint(cluster, headscale_user_id=headscale_user_id, expires_at=expires_at, ephemeral=ephemeral, tags=tags)
     took = max(time.monotonic() - begun, 0.001)
     with connection.cursor() as cursor:
         cursor.execute(MEASURE, {"cluster_id": cluster.pk, "took": took, "weight": WEIGHT})

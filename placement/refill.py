@@ -25,6 +25,7 @@ from placement import fulfilment, lanes, lineup, minting, stock
 from placement.errors import ClusterError, ClusterRefused
 from placement.fulfilment import Wanted
 from placement.models import Cluster, Grant, Heat, Minting
+from placement.policies.facts import server_tag
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +129,8 @@ def _mint(cluster: Cluster, grant: Grant | None, demand: Demand | None) -> None:
         expires_at = lineup.leave(grant.pk, lineup.lifetime(grant), now=now)
         if expires_at is not None:
             user_id = grant.tenant.binding.headscale_user_id
-            wanted = Wanted(grant.pk, grant.tenant_id, user_id, grant.ephemeral, expires_at, queued=True)
+            tags = tuple(server_tag(grant.tenant.account, tag) for tag in grant.tags)
+            wanted = Wanted(grant.pk, grant.tenant_id, user_id, grant.ephemeral, expires_at, tags, queued=True)
             fulfilment.fulfil(cluster, wanted, now=now)
     elif demand is not None:
         stock.mint_one(cluster, demand.tenant_id, ephemeral=demand.ephemeral, headscale_user_id=demand.headscale_user_id, now=now)
@@ -136,7 +138,9 @@ def _mint(cluster: Cluster, grant: Grant | None, demand: Demand | None) -> None:
 
 @transaction.atomic
 def _from_stock(grant: Grant) -> bool:
-    """Whether a key that is there already fits the first of the queue."""
+    """Whether a key that is there already fits the first of the queue. Those in stock have no tags."""
+    if grant.tags:
+        return False
     lives, now = lineup.lifetime(grant), timezone.now()
     told = stock.take(grant.tenant_id, grant.cluster_id, grant.pk, ephemeral=grant.ephemeral, lifetime=lives, now=now, queued=True)
     return told is not None
@@ -150,8 +154,10 @@ def short(cluster_id: str, *, now: datetime, but: set[UUID] | None = None) -> De
 
 def demands(*cluster_ids: str, now: datetime) -> list[Demand]:
     """What each tenant should have ahead: what its devices took in the last hour, or two hours' share of the last day; never more than its
-    quota has room for. Credentials whose keys live shorter than the stock's do not count: it would not suit them."""
-    recent = Grant.objects.across_tenants().filter(lineup.entitled(now), cluster__in=cluster_ids, key_prefix="", created_at__gt=now - DAY)
+    quota has room for. Credentials whose keys live shorter than the stock's, or bear tags, do not count: it would not suit them."""
+    recent = Grant.objects.across_tenants().filter(
+        lineup.entitled(now), cluster__in=cluster_ids, key_prefix="", tags=[], created_at__gt=now - DAY
+    )
     here = recent.filter(tenant__binding__cluster=F("cluster"), enrolment_key__key_lifetime__gte=stock.LIFE)
     of = ("cluster_id", "tenant_id", "ephemeral", "tenant__binding__headscale_user_id", "tenant__quota__limit", "tenant__quota__used")
     asked = here.exclude(state=Grant.State.RELEASED).order_by().values_list(*of)

@@ -29,6 +29,7 @@ class Promise:
     created_at: datetime
     expires_at: datetime
     answer_sealed: str
+    tags: tuple[str, ...]
 
     @classmethod
     def read(cls, row: dict[str, Any], alias: str) -> Promise | None:
@@ -46,6 +47,7 @@ class Promise:
             created_at=row[f"{alias}_created_at"],
             expires_at=row[f"{alias}_expires_at"],
             answer_sealed=row[f"{alias}_answer_sealed"],
+            tags=tuple(row[f"{alias}_tags"]),
         )
 
 
@@ -54,12 +56,14 @@ class Standing:
     """A valid credential's holder, whose tenant is placed. What a device's own enrolment says has won over its credential's settings.
 
     `full`: the credential's devices are as many as it may have; `enrolment_state` is empty where nobody has heard of the registration id yet;
+    `tags` are the tenant's own words;
     `machines`: how many devices on the server have the slot; `proves`: the credential proves the names of its devices; `proven`: such a one has asked for
     the slot before.
     """
 
     enrolment_key_id: UUID
     ephemeral: bool
+    tags: list[str]
     key_lifetime: timedelta
     re_enrolment: str
     approval: bool
@@ -98,6 +102,7 @@ PROMISED = (
     "created_at",
     "expires_at",
     "answer_sealed",
+    "tags",
 )
 
 
@@ -106,7 +111,7 @@ def _columns(alias: str) -> str:
 
 
 STANDING = f"""
-select k.id as enrolment_key_id, coalesce(e.ephemeral, k.ephemeral) as ephemeral, coalesce(e.key_lifetime, k.key_lifetime) as key_lifetime,
+select k.id as enrolment_key_id, coalesce(e.ephemeral, k.ephemeral) as ephemeral, coalesce(e.tags, k.tags) as tags, coalesce(e.key_lifetime, k.key_lifetime) as key_lifetime,
     coalesce(nullif(e.re_enrolment, ''), k.re_enrolment) as re_enrolment, k.approval, coalesce(k.devices >= k.max_devices, false) as full,
     coalesce(e.state, '') as enrolment_state,
     (select count(*) from placement_device d where d.slot_id = s.id and d.gone_at is null) as machines, k.kind <> 'bearer' as proves,

@@ -1,7 +1,8 @@
 """The stock: keys of an external cluster, minted ahead for one tenant, so that a burst of its devices waits for no server.
 
 A key lives an hour, the default lifetime of a credential's keys, and is handed out while it has ten minutes left and no more left than the
-credential's own lifetime: a grant made from stock has the key's expiration. Taking one is one statement that passes over rows which others are taking;
+credential's own lifetime: a grant made from stock has the key's expiration. Keys of the stock have no tags, so that a grant with tags never takes one. Taking one is one
+statement that passes over rows which others are taking;
 the constraints `taken_stock_and_no_other_has_a_grant` and `key_belongs_to_one_grant` would refuse a second grant for it even so.
 """
 
@@ -45,7 +46,7 @@ from (
       and expires_at between %(earliest)s and %(latest)s
       and (%(queued)s or not exists (
           select 1 from placement_grant g
-          where g.cluster_id = %(cluster_id)s and g.tenant_id = %(tenant_id)s and g.ephemeral = %(ephemeral)s and g.state = 'queued'
+          where g.cluster_id = %(cluster_id)s and g.tenant_id = %(tenant_id)s and g.ephemeral = %(ephemeral)s and g.state = 'queued' and g.tags = '{}'
       ))
     order by expires_at limit 1 for update skip locked
 ) next where s.id = next.id returning s.id, s.key_id, s.expires_at, next.secret_sealed
@@ -57,8 +58,9 @@ def hand_over(who: Standing, promised: Promised, *, named: bool, now: datetime) 
 
     In the transaction of the promise. Raises: ClusterBusy for a device that has no name to keep a place by, which then holds nothing.
     """
-    taken = take(who.tenant_id, who.cluster_id, promised.grant_id, ephemeral=who.ephemeral, lifetime=who.key_lifetime, now=now)
-    if taken is not None:
+    if not promised.tags and (
+        taken := take(who.tenant_id, who.cluster_id, promised.grant_id, ephemeral=who.ephemeral, lifetime=who.key_lifetime, now=now)
+    ):
         text, key_id, expires_at = taken
         return replace(promised, key_id=key_id, expires_at=expires_at, text=text)
     if not lineup.waits(who.cluster_id):

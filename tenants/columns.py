@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -99,6 +100,11 @@ def has(name: str, label: Any) -> type[admin.SimpleListFilter]:
 
 def code(text: str) -> str:
     return format_html("<code>{}</code>", text) if text else NOTHING
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words in one line."""
+    return ", ".join(words) or NOTHING
 
 
 def duration(span: timedelta) -> str:

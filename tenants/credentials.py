@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
-from tenants import audit
+from tenants import audit, tags
 from tenants.errors import BadCredential, MalformedRequest, WrongState
 from tenants.models import EnrolmentKey, Tenant
 from tenants.tokens import digest_of
@@ -58,36 +58,38 @@ def issue(tenant: Tenant, *, now: datetime, actor: str, **wish: Any) -> tuple[En
         now=now,
         max_uses=key.max_uses,
         ephemeral=key.ephemeral,
+        tags=key.tags,
     )
     return key, secret
 
 
 def make(tenant: Tenant, *, kind: EnrolmentKey.Kind, hint: str, now: datetime, digest: bytes | None = None, **wish: Any) -> EnrolmentKey:
-    """The row that every credential has. One that is no bearer key has a digest that no secret fits.
+    """The row that every credential has. One that is no bearer key has a digest that no secret fits. Inside a transaction.
 
     Raises: MalformedRequest, WrongState (the tenant is closed).
     """
-    _check(wish, now=now)
+    _check(tenant, wish, now=now)
     if tenant.state == Tenant.State.CLOSED:
         raise WrongState(_("the tenant is closed"))
-    fields = {"key_lifetime": DEFAULT_LIFETIME} | {name: value for name, value in wish.items() if name != "tags"}
+    fields = {"key_lifetime": DEFAULT_LIFETIME} | wish | {"tags": tags.kept(wish.get("tags", ()))}
     return EnrolmentKey.objects.create(tenant=tenant, kind=kind, hint=hint, digest=digest or secrets.token_bytes(32), **fields)
 
 
 def change(key: EnrolmentKey, *, now: datetime, **wish: Any) -> None:
-    """Other settings for what is asked from now on; the caller audits. Raises: MalformedRequest, WrongState (revoked)."""
-    _check(wish, now=now)
-    fields = {name: value for name, value in wish.items() if name != "tags"}
+    """Other settings for what is asked from now on; the caller audits. Inside a transaction. Raises: MalformedRequest, WrongState (revoked)."""
+    _check(key.tenant, wish, now=now)
+    if "tags" in wish:
+        wish = wish | {"tags": tags.kept(wish["tags"])}
     live = EnrolmentKey.objects.of(key.tenant_id).filter(pk=key.pk, revoked_at=None)
-    if (live.update(**fields) if fields else live.count()) != 1:
+    if (live.update(**wish) if wish else live.count()) != 1:
         raise WrongState(_("the credential is revoked"))
 
 
-def _check(wish: dict[str, Any], *, now: datetime) -> None:
+def _check(tenant: Tenant, wish: dict[str, Any], *, now: datetime) -> None:
     """Raises: MalformedRequest naming each field."""
     wrong = {name: _("unknown field") for name in wish if name not in SETTINGS}
-    if wish.get("tags"):
-        wrong["tags"] = _("tags need a network policy of the tenant: without one no rule would let a tagged device see anyone")
+    if reason := tags.wrong(tenant, wish.get("tags", ())):
+        wrong["tags"] = reason
     for name in ("max_uses", "max_devices"):
         if (most := wish.get(name)) is not None and most < 1:
             wrong[name] = _("at least 1, or none for no limit")

@@ -10,13 +10,13 @@ from django.db import connection, transaction
 from django.db.models import Count, F, Q
 from django.utils.translation import gettext as _
 
-from tenants import audit, credentials
+from tenants import audit, credentials, tags
 from tenants.errors import ApprovalQueueFull, BadCredential, MalformedRequest, WrongState
 from tenants.models import Enrolment, EnrolmentKey, Tenant
 from tenants.signing import REGISTRATION_ID
 
 State = Enrolment.State
-OWN = ("ephemeral", "key_lifetime", "re_enrolment")  # settings that win over the credential's
+OWN = ("ephemeral", "key_lifetime", "re_enrolment", "tags")  # settings that win over the credential's
 
 
 MOST_WAITING = 2000  # of one tenant: admins decide about single devices, and look through no longer list
@@ -95,6 +95,10 @@ def put(tenant: Tenant, registration_id: str, *, state: str, now: datetime, acto
         wrong["key_lifetime"] = _("between 2 minutes and 24 hours")
     if own.get("re_enrolment") and own["re_enrolment"] not in EnrolmentKey.ReEnrolment.values:
         wrong["re_enrolment"] = _("one of %(values)s") % {"values": ", ".join(EnrolmentKey.ReEnrolment.values)}
+    if own.get("tags") is not None:
+        own = own | {"tags": tags.kept(own["tags"])}
+        if reason := tags.wrong(tenant, own["tags"]):
+            wrong["tags"] = reason
     if wrong:
         raise MalformedRequest(wrong)
     fields = {"state": state, "reason": reason[:300], "decided_at": now, "decided_by": actor, **own}

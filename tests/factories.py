@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from tenants import credentials, lifecycle, members, people
-from tenants.models import EnrolmentKey, Plan, Quota, Tenant
+from tenants.models import EnrolmentKey, NetworkPolicy, Plan, PolicyVersion, Quota, Tenant
 
 serial = itertools.count(1)
 
@@ -51,6 +52,16 @@ def customer(account: str = "", *, max_devices: int = 10, plan_fields: dict[str,
 def enrolment_key(of: Tenant, **fields: Any) -> tuple[EnrolmentKey, str]:
     fields = {"key_lifetime": timedelta(hours=1), **fields}
     return credentials.issue(of, now=timezone.now(), actor="system:tests", **fields)
+
+
+def policy(of: Tenant, *tags: str, **sections: Any) -> None:
+    """The tenant's network policy declares these tags from now on; `sections` are further parts of the document."""
+    text = json.dumps({"tagOwners": {tag: [] for tag in tags}, **sections})
+    number = PolicyVersion.objects.of(of).count() + 1
+    version = PolicyVersion.objects.create(
+        tenant=of, number=number, text=text, digest=str(number), author="system:tests", created_at=timezone.now()
+    )
+    NetworkPolicy.objects.across_tenants().update_or_create(tenant=of, defaults={"current": version})
 
 
 def person(email: str = "", *, of: Tenant | None = None, role: str = "member", password: str = "") -> User:

@@ -49,6 +49,9 @@ class Problem(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     code = serializers.CharField(help_text="Stable; what programs look at.")
     detail = serializers.CharField(required=False)
+    clusters = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="With route-conflict: where the prefix would fit."
+    )
     errors = serializers.DictField(  # type: ignore[assignment]
         required=False, help_text="What is wrong with each field."
     )

@@ -8,10 +8,23 @@ from typing import Any
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import ModelShape, Seconds, example
+from acs.api.shapes import ModelShape, Seconds, TagsField, example
 from tenants.models import Enrolment, EnrolmentGroup, EnrolmentKey
 
-COMMON = ["description", "max_devices", "devices", "ephemeral", "key_lifetime", "approval", "re_enrolment", "want_region", "want_cluster"]
+COMMON = [
+    *(
+        "description",
+        "max_devices",
+        "devices",
+        "ephemeral",
+        "tags",
+        "key_lifetime",
+        "approval",
+        "re_enrolment",
+        "want_region",
+        "want_cluster",
+    ),
+]
 TIMES = ["created_at", "expires_at", "revoked_at", "last_used_at"]
 
 
@@ -88,9 +101,7 @@ class CredentialWish(Fields):
     want_cluster = serializers.CharField(
         max_length=32, required=False, allow_blank=True, help_text="Guides the tenant's first placement, if it has room."
     )
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=120), required=False, help_text="Refused until the tenant has a policy."
-    )
+    tags = TagsField(required=False)
 
 
 @example({"description": "tills of store 12", "max_uses": 40, "key_lifetime": 3600})
@@ -142,7 +153,7 @@ class EnrolmentShape(ModelShape[Enrolment]):
     class Meta:
         model = Enrolment
         fields = [
-            *["registration_id", "state", "reason", "ephemeral", "key_lifetime", "re_enrolment", "enrolment_key", "hostname", "os"],
+            *["registration_id", "state", "reason", "ephemeral", "key_lifetime", "re_enrolment", "tags", "enrolment_key", "hostname", "os"],
             *["asked", "asked_at", "created_at", "decided_at", "decided_by"],
         ]
         read_only_fields = fields
@@ -159,3 +170,4 @@ class PutEnrolment(Fields):
     ephemeral = serializers.BooleanField(required=False, allow_null=True, help_text="null: as its credential says.")
     key_lifetime = Seconds(required=False, allow_null=True, max_value=86400, min_value=120)
     re_enrolment = serializers.ChoiceField(choices=EnrolmentKey.ReEnrolment.choices, required=False, allow_blank=True)
+    tags = TagsField(required=False, allow_null=True, help_text="null: as its credential says.")

@@ -75,6 +75,21 @@ class ExpireDevice(OneDevice):
         return Response(shapes.DeviceShape(self.device(device_id)).data)
 
 
+class TagsOfDevice(OneDevice):
+    """What a device belongs to in place of a person."""
+
+    http_method_names = ["put"]
+
+    @extend_schema(
+        operation_id="devices_set_tags",
+        request=shapes.DeviceTags,
+        responses=answers({200: shapes.DeviceShape}, 400, 401, 403, 404, 409, 502, 503),
+    )
+    def put(self, request: Request, account: str, device_id: UUID) -> Response:  # noqa: ARG002
+        device_verbs.set_tags(self.device(device_id), self.body(shapes.DeviceTags)["tags"], **self.acted)
+        return Response(shapes.DeviceShape(self.device(device_id)).data)
+
+
 class Grants(View):
     """The keys that were promised to devices, without the keys."""
 

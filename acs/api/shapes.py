@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 from django.db import models
-from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from placement.models import Binding, Device, Grant
+from placement.policies.facts import tenant_tag
+from tenants import tags
 from tenants.models import ApiToken, AuditEvent, Plan, Quota, Tenant
 
 Row = TypeVar("Row", bound=models.Model)
@@ -131,7 +133,24 @@ class ShownApiToken(ApiTokenShape):
         read_only_fields = fields
 
 
+class TagsField(serializers.ListField):
+    """Tags that are read."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("help_text", "As tag:web: what its devices belong to. The tenant's policy has to declare each in its tagOwners.")
+        super().__init__(child=serializers.CharField(max_length=44), max_length=tags.MOST, **options)
+
+
+@extend_schema_field(serializers.ListField(child=serializers.CharField()))
+class OwnTags(serializers.Field[Any, Any, Any, Any]):
+    """A device's tags as its tenant calls them: the server's words bear the account."""
+
+    def to_representation(self, value: list[str]) -> list[str]:
+        return [tenant_tag(tag) for tag in value]
+
+
 class DeviceShape(ModelShape[Device]):
+    tags = OwnTags(read_only=True)
     cluster_id = serializers.CharField()
     registration_id = serializers.CharField(source="slot.registration_id", allow_null=True, default=None)
     brought_by = serializers.CharField(
@@ -156,6 +175,11 @@ class DeviceFilters(Fields):
 @example({"name": "till-7"})
 class ChangedDevice(Fields):
     name = serializers.CharField(max_length=63)
+
+
+@example({"tags": ["tag:web"]})
+class DeviceTags(Fields):
+    tags = TagsField()
 
 
 class GrantShape(ModelShape[Grant]):

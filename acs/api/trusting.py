@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from acs.api.bodies import Fields
 from acs.api.documents import answers
 from acs.api.scoped import View
-from acs.api.shapes import ModelShape, Seconds, example
+from acs.api.shapes import ModelShape, Seconds, TagsField, example
 from tenants import credentials, trust
 from tenants.models import EnrolmentKey, TrustPolicy
 
@@ -50,6 +50,7 @@ class TrustPolicyShape(ModelShape[TrustPolicy]):
     max_devices = serializers.IntegerField(source="key.max_devices", allow_null=True)
     devices = serializers.IntegerField(source="key.devices", help_text="Slots that are taken through it.")
     ephemeral = serializers.BooleanField(source="key.ephemeral")
+    tags = serializers.ListField(source="key.tags", child=serializers.CharField())
     approval = serializers.BooleanField(source="key.approval")
     re_enrolment = serializers.CharField(source="key.re_enrolment")
     key_lifetime = Seconds(source="key.key_lifetime", help_text="Seconds.")
@@ -69,6 +70,7 @@ class TrustPolicyShape(ModelShape[TrustPolicy]):
                 "max_devices",
                 "devices",
                 "ephemeral",
+                "tags",
                 "approval",
                 "re_enrolment",
                 "key_lifetime",
@@ -97,6 +99,7 @@ class ChangedTrustPolicy(Fields):
     max_devices = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=2_000_000_000)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     ephemeral = serializers.BooleanField(required=False)
+    tags = TagsField(required=False)
     approval = serializers.BooleanField(required=False, help_text="A device waits until an admin accepts it.")
     re_enrolment = serializers.ChoiceField(choices=EnrolmentKey.ReEnrolment.choices, required=False)
     key_lifetime = Seconds(required=False, max_value=86400, min_value=120, help_text="Seconds, 120 to 86400.")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, placing, tenants, trusting
+from acs.api import derp, diagnosing, enrolling, living, placing, routing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -33,6 +33,12 @@ urlpatterns = [
     path(f"{of}/devices/<uuid:device_id>", living.OneDevice.as_view()),
     path(f"{of}/devices/<uuid:device_id>/timeline", diagnosing.DeviceTimeline.as_view()),
     path(f"{of}/devices/<uuid:device_id>/expire", living.ExpireDevice.as_view()),
+    path(f"{of}/devices/<uuid:device_id>/tags", living.TagsOfDevice.as_view()),
+    path(f"{of}/devices/<uuid:device_id>/routes", routing.RoutesOfDevice.as_view()),
+    path(f"{of}/routes", routing.Routes.as_view()),
+    path(f"{of}/routes/<int:route_id>/approve", routing.ApproveRoute.as_view()),
+    path(f"{of}/routes/<int:route_id>/refuse", routing.RefuseRoute.as_view()),
+    path(f"{of}/routes/<int:route_id>/withdraw", routing.WithdrawRoute.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
     path("bindings", living.Bindings.as_view()),

@@ -16,7 +16,9 @@ from placement import device_verbs, residency
 from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, tenant
 from placement.admin.diagnosis import why_of, why_of_device
 from placement.models import Binding, Device, Grant, Slot
+from placement.policies.facts import tenant_tag
 from tenants import columns
+from tenants.admin.base import tags_field
 from tenants.admin.tenancy import TenantAdmin
 from tenants.columns import TenantFilter
 from tenants.models import Tenant
@@ -27,6 +29,10 @@ slot, grant = columns.linked("slot", _("slot")), columns.linked("grant", _("gran
 
 class DeviceNameForm(forms.Form):
     name = forms.CharField(label=_("name"), max_length=63, help_text=_("One DNS label: lower case letters, digits and hyphens."))
+
+
+class DeviceTagsForm(forms.Form):
+    tags = tags_field()
 
 
 class ResidencyForm(forms.Form):
@@ -65,6 +71,7 @@ class PlacedTenantAdmin(TenantAdmin):
         pages = (
             (_("Devices"), "placement_device"),
             (_("Grants"), "placement_grant"),
+            (_("Routes"), "placement_route"),
             (_("Slots"), "placement_slot"),
             (_("Decisions"), "placement_decision"),
             (_("Members"), "tenants_membership"),
@@ -121,7 +128,7 @@ class GrantAdmin(PlacementAdmin):
             None,
             {"fields": ("id", columns.stated(), tenant, cluster, slot, columns.linked("enrolment_key", _("enrolment key")), "joined_as")},
         ),
-        (_("What was asked"), {"fields": ("hostname", "os", "idempotency_key")}),
+        (_("What was asked"), {"fields": ("hostname", "os", "idempotency_key", "tags")}),
         (_("The key on the server"), {"fields": ("key_id", "key_prefix", "keyring_id")}),
         (_("Times"), {"fields": ("created_at", "issued_at", "expires_at", "redeemed_at", "settled_at")}),
     )
@@ -143,6 +150,15 @@ DEVICE_VERBS = (
         fits=lambda row: row.gone_at is None,
         form=DeviceNameForm,
         initial=lambda row: {"name": row.name},
+    ),
+    Verb(
+        "set-tags",
+        _("Set tags"),
+        _("It belongs to these tags from now on, and to no person any more. A device that has tags never becomes untagged again."),
+        lambda row, act: device_verbs.set_tags(row, act.said["tags"], **act.told),
+        fits=lambda row: row.gone_at is None,
+        form=DeviceTagsForm,
+        initial=lambda row: {"tags": [tenant_tag(tag) for tag in row.tags]},
     ),
     Verb(
         "expire",
@@ -201,4 +217,4 @@ class DeviceAdmin(PlacementAdmin):
         return f"device:{obj.pk}"
 
     def links(self, obj: Device) -> list[tuple[Any, str]]:
-        return why_of_device(obj)
+        return [*why_of_device(obj), (_("Routes"), reverse("admin:placement_route_changelist", query={"device": obj.pk}))]

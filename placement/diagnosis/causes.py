@@ -132,7 +132,7 @@ def went_offline(case: Case) -> Cause | None:
 
 
 def alone(case: Case) -> Cause | None:
-    return Cause(case.at.code, certain=True) if case.at.stage == PEERS and case.at.code in ("alone", "tagged") else None
+    return Cause(case.at.code, certain=True) if case.at.stage == PEERS and case.at.code in ("alone", "tagged", "policy") else None
 
 
 def unreached(case: Case) -> Cause | None:

@@ -33,7 +33,7 @@ class GrantFacts:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What joined. `peers`: devices of its tenant that it may see and that it is seen by; `first_online_at` is the first time that a poll saw it so;
+    """What joined. `others`: devices of its tenant beside it; `peers`: those of them that it may reach or is reached by; `first_online_at` is the first time that a poll saw it so;
     `granted`: it came with a key of ours."""
 
     name: str
@@ -45,6 +45,7 @@ class DeviceFacts:
     gone_at: datetime | None
     tagged: bool
     peers: int
+    others: int = 0
     granted: bool = True
     unexpected: str = ""
 

@@ -13,7 +13,9 @@ from placement.diagnosis.causes import Cause
 from placement.diagnosis.facts import ClusterFacts, DeviceFacts, GrantFacts, Known, RefusalFacts
 from placement.diagnosis.stages import Standing, Step
 from placement.models import Binding, Cluster, Device, Grant, NetReport, Refusal, Watch
+from placement.policies import gathering, resolving
 from tenants.models import Enrolment, Tenant
+from tenants.policies.document import PolicyRefused
 
 MOST = 50  # attempts shown, the latest ones
 
@@ -46,7 +48,7 @@ def diagnose(tenant: Tenant, registration_id: str, *, now: datetime, claimed: bo
         enrolment=enrolment.state if enrolment else "",
         refusals=tuple(_refusal(row) for row in refusals.order_by("-last_at")[:MOST]),
         grants=tuple(_grant(row) for row in grants.select_related("enrolment_key").order_by("-created_at")[:MOST]),
-        devices=tuple(_device(row) for row in devices.order_by("-joined_at")[:MOST]),
+        devices=tuple(_device(row) for row in devices.select_related("tenant").order_by("-joined_at")[:MOST]),
         cluster=_cluster(tenant),
         net=reports.facts_of(report.told, report.at) if report else None,
     )
@@ -114,9 +116,9 @@ def _grant(row: Grant) -> GrantFacts:
 
 
 def _device(row: Device) -> DeviceFacts:
-    """Devices of one tenant see each other as long as none of them is tagged; a login that ran out shows nobody."""
-    others = Device.objects.of(row.tenant_id).filter(cluster_id=row.cluster_id, gone_at=None, tags=[]).exclude(pk=row.pk)
-    others = others.exclude(key_expires_at__lte=row.seen_at)
+    """A login that ran out shows nobody, and nobody is shown one."""
+    others = Device.objects.of(row.tenant_id).filter(cluster_id=row.cluster_id, gone_at=None).exclude(pk=row.pk)
+    there = {str(pk) for pk in others.exclude(key_expires_at__lte=row.seen_at).values_list("pk", flat=True)} if not row.gone_at else set()
     return DeviceFacts(
         name=row.name,
         joined_at=row.joined_at,
@@ -126,10 +128,27 @@ def _device(row: Device) -> DeviceFacts:
         login_expires_at=row.key_expires_at,
         gone_at=row.gone_at,
         tagged=bool(row.tags),
-        peers=0 if row.tags or row.gone_at else others.count(),
+        peers=len(there & _seen(row)) if there else 0,
+        others=len(there),
         granted=row.grant_id is not None,
         unexpected=row.unexpected,
     )
+
+
+def _seen(row: Device) -> frozenset[str]:
+    """The ids of the tenant's devices that its policy joins with this one, in either direction."""
+    try:
+        fact = gathering.fact_of(row.tenant)
+    except PolicyRefused:  # such a policy lets nobody reach anybody
+        return frozenset()
+    mine, found = str(row.pk), frozenset[str]()
+    if fact.document.rules is None:
+        return frozenset(device.id for device in fact.devices)
+    asked = resolving.Tenant(fact)
+    for rule in fact.document.rules:
+        ends = asked.side(rule.src, towards=False).devices, asked.side(rule.dst, towards=True).devices
+        found |= frozenset[str]().union(*(there for there, here in (ends, ends[::-1]) if mine in here))
+    return found
 
 
 def _cluster(tenant: Tenant) -> ClusterFacts | None:

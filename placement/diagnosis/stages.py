@@ -111,5 +111,6 @@ def _of_device(device: DeviceFacts, now: datetime) -> Standing:
     if not device.online:
         return Standing(ONLINE, device.last_seen, stalled=True, code="went-offline")
     if device.peers == 0:
-        return Standing(PEERS, device.first_online_at, stalled=True, code="tagged" if device.tagged else "alone")
+        code = "alone" if device.others == 0 else "tagged" if device.tagged else "policy"
+        return Standing(PEERS, device.first_online_at, stalled=True, code=code)
     return Standing("", device.first_online_at, stalled=False)

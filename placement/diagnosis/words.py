@@ -101,10 +101,16 @@ CAUSES: Mapping[str, Words] = {
     ),
     "login-expired": Words(_("The device's login has expired."), _("Sign in again on the device: tailscale up --force-reauth.")),
     "alone": Words(
-        _("The tenant has no other device that this one may see."), _("Enrol a second device; devices of one tenant see each other.")
+        _("The tenant has no other device that this one may see."),
+        _("Enrol a second device; devices of one tenant see each other unless its network policy has rules of its own."),
     ),
     "tagged": Words(
-        _("The device is tagged, and no rule lets a tagged device see others."), _("Give the tenant a network policy that names the tag.")
+        _("The device is tagged, and no rule of the tenant's network policy lets it see others."),
+        _("Name one of its tags in a rule of the policy: what holds for a person's devices does not hold for tagged ones."),
+    ),
+    "policy": Words(
+        _("No rule of the tenant's network policy lets the device see others."),
+        _("Name the device, its person or a group of people in a rule of the policy."),
     ),
     "unreached": Words(
         _("The device was told its key and has not used it: it may not have run the command, or not reach the login server."),

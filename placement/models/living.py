@@ -108,6 +108,7 @@ class Grant(models.Model):
     hostname = models.CharField(_("hostname"), max_length=253, blank=True)
     os = models.CharField(_("operating system"), max_length=40, blank=True)
     ephemeral = models.BooleanField(_("ephemeral"), default=False, db_default=False)
+    tags = ArrayField(models.CharField(max_length=60), verbose_name=_("tags"), default=list, db_default=[], blank=True)
     keyring_id = models.CharField(_("keyring id"), max_length=20)
     key_prefix = models.CharField(_("key prefix"), max_length=12, blank=True)
     key_id = models.BigIntegerField(_("key id on the server"), null=True, blank=True)

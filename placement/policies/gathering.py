@@ -11,7 +11,7 @@ from uuid import UUID
 
 from placement.models import Binding, Device, Route
 from placement.policies.facts import EXIT, ClusterFact, DeviceFact, Network, PeeringFact, TenantFact, tenant_tag
-from tenants.models import EnrolmentKey, Membership, NetworkPolicy, Peering, PolicyVersion, Tenant
+from tenants.models import Enrolment, EnrolmentKey, Membership, NetworkPolicy, Peering, PolicyVersion, Tenant
 from tenants.policies import reading
 from tenants.policies.document import NOTHING_WRITTEN, Document, PolicyRefused, Service, Word
 
@@ -126,10 +126,11 @@ def _members(tenants: Iterable[Tenant]) -> dict[UUID, set[str]]:
 
 
 def _kept_tags(tenants: Iterable[Tenant]) -> dict[UUID, set[str]]:
-    """Tags of credentials that still work, or may be made to."""
+    """Tags of credentials, and of single enrolments, that still work or may be made to."""
     found: dict[UUID, set[str]] = defaultdict(set)
     rows = EnrolmentKey.objects.across_tenants().filter(tenant__in=[tenant.pk for tenant in tenants], revoked_at=None).exclude(tags=[])
-    for tenant_id, tags in rows.values_list("tenant_id", "tags"):
+    singles = Enrolment.objects.across_tenants().filter(tenant__in=[tenant.pk for tenant in tenants]).exclude(tags=None)
+    for tenant_id, tags in (*rows.values_list("tenant_id", "tags"), *singles.values_list("tenant_id", "tags")):
         found[tenant_id] |= set(tags)
     return found
 

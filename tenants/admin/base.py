@@ -20,6 +20,23 @@ def tenant_field(model: type[Any], **options: Any) -> forms.ModelChoiceField[Ten
     return forms.ModelChoiceField(Tenant.objects.all(), label=_("tenant"), widget=widget, **options)
 
 
+class LinesField(forms.CharField):
+    """Words, a line each."""
+
+    widget = forms.Textarea(attrs={"rows": 3})
+
+    def clean(self, value: Any) -> list[str]:
+        return [line.strip() for line in str(super().clean(value) or "").splitlines() if line.strip()]
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+
+def tags_field() -> LinesField:
+    help_text = _("A line each, such as tag:web; the tenant's policy has to declare them. Its devices belong to these instead of a person.")
+    return LinesField(label=_("tags"), required=False, help_text=help_text)
+
+
 class CredentialForm(forms.Form):
     """What every credential may have that is no bearer key."""
 
@@ -32,6 +49,7 @@ class CredentialForm(forms.Form):
     lifetime_minutes = forms.IntegerField(
         label=_("lifetime of the keys handed out, in minutes"), min_value=2, max_value=24 * 60, initial=60
     )
+    tags = tags_field()
 
 
 def ephemeral_field(*, initial: bool = False) -> forms.BooleanField:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from tenants import columns, credentials, groups
-from tenants.admin.base import CredentialForm, credential_state, ephemeral_field, settings_of, tenant_field
+from tenants.admin.base import CredentialForm, LinesField, credential_state, ephemeral_field, settings_of, tenant_field
 from tenants.columns import TenantFilter
 from tenants.models import EnrolmentGroup, EnrolmentKey
 from tenants.office import Act, OperatorAdmin, Text, Verb
@@ -20,25 +20,13 @@ ONCE = _(
 )
 
 
-class PatternsField(forms.CharField):
-    """Patterns of registration ids, a line each."""
-
-    widget = forms.Textarea(attrs={"rows": 3})
-
-    def clean(self, value: Any) -> list[str]:
-        return [line.strip() for line in str(super().clean(value) or "").splitlines() if line.strip()]
-
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(value) if isinstance(value, list) else value
-
-
 class GroupForm(CredentialForm):
     field_order: tuple[str, ...] = ("description", "allowed", "denied")
     description = forms.CharField(label=_("description"), max_length=200, required=False)
-    allowed = PatternsField(
+    allowed = LinesField(
         label=_("allowed registration ids"), required=False, help_text=_("Patterns with * and ?, a line each. Empty: all.")
     )
-    denied = PatternsField(label=_("denied registration ids"), required=False, help_text=_("They win over the allowed ones."))
+    denied = LinesField(label=_("denied registration ids"), required=False, help_text=_("They win over the allowed ones."))
     ephemeral = ephemeral_field()
     approval = forms.BooleanField(label=_("approval needed"), required=False, help_text=_("A device waits until an admin accepts it."))
     re_enrolment = forms.ChoiceField(label=_("a device that asks again"), choices=EnrolmentKey.ReEnrolment.choices)
@@ -57,7 +45,7 @@ class NewGroupForm(GroupForm):
 def settings_now(group: EnrolmentGroup) -> dict[str, Any]:
     """A group as its form shows it."""
     key = group.key
-    names = ("description", "max_devices", "ephemeral", "approval", "re_enrolment", "want_region", "want_cluster")
+    names = ("description", "max_devices", "ephemeral", "tags", "approval", "re_enrolment", "want_region", "want_cluster")
     minutes = max(1, round(key.key_lifetime.total_seconds() / 60))
     own: dict[str, Any] = {name: getattr(key, name) for name in names}
     return {**own, "allowed": group.allowed, "denied": group.denied, "lifetime_minutes": minutes}
@@ -113,7 +101,7 @@ class EnrolmentGroupAdmin(OperatorAdmin):
     list_select_related = ("tenant", "key__tenant")
     fieldsets = (
         (None, {"fields": ("name", columns.linked("tenant", _("tenant")), "identity", "about", "state", "devices", "admits", "refuses")}),
-        (_("What its devices get"), {"fields": ("lifetime", "needs_approval", "asked_again", "hints")}),
+        (_("What its devices get"), {"fields": ("lifetime", "tagged", "needs_approval", "asked_again", "hints")}),
         (_("Times"), {"fields": ("primary_made_at", "secondary_made_at", "last_used")}),
     )
     add_form = NewGroupForm
@@ -153,6 +141,10 @@ class EnrolmentGroupAdmin(OperatorAdmin):
     @admin.display(description=_("keys live"))
     def lifetime(self, group: EnrolmentGroup) -> str:
         return columns.duration(group.key.key_lifetime)
+
+    @admin.display(description=_("tags"))
+    def tagged(self, group: EnrolmentGroup) -> str:
+        return columns.listed(group.key.tags)
 
     @admin.display(description=_("a device that asks again"))
     def asked_again(self, group: EnrolmentGroup) -> str:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from tenants import columns, credentials
-from tenants.admin.base import first_characters, hint, state_of_credential, tenant_field
+from tenants.admin.base import first_characters, hint, state_of_credential, tags_field, tenant_field
 from tenants.columns import TenantFilter
 from tenants.models import EnrolmentKey
 from tenants.office import Act, OperatorAdmin, Verb
@@ -31,6 +31,7 @@ class NewKeyForm(forms.Form):
     ephemeral = forms.BooleanField(
         label=_("ephemeral devices"), required=False, help_text=_("A device is removed some time after it goes offline.")
     )
+    tags = tags_field()
 
 
 @admin.register(EnrolmentKey)
@@ -61,6 +62,7 @@ class EnrolmentKeyAdmin(OperatorAdmin):
                     state_of_credential,
                     "used",
                     "ephemeral",
+                    "tagged",
                     "lifetime",
                 )
             },
@@ -94,6 +96,10 @@ class EnrolmentKeyAdmin(OperatorAdmin):
     def lifetime(self, key: EnrolmentKey) -> str:
         return columns.duration(key.key_lifetime)
 
+    @admin.display(description=_("tags"))
+    def tagged(self, key: EnrolmentKey) -> str:
+        return columns.listed(key.tags)
+
     def create(self, act: Act, request: HttpRequest) -> tuple[EnrolmentKey, str]:  # noqa: ARG002 - the base's signature
         said = act.said
         return credentials.issue(
@@ -102,6 +108,7 @@ class EnrolmentKeyAdmin(OperatorAdmin):
             max_uses=said["max_uses"],
             expires_at=act.now + timedelta(days=said["valid_days"]) if said["valid_days"] else None,
             ephemeral=said["ephemeral"],
+            tags=said["tags"],
             key_lifetime=timedelta(minutes=said["lifetime_minutes"]),
             **act.told,
         )

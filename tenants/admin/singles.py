@@ -83,7 +83,7 @@ class EnrolmentAdmin(OperatorAdmin):
                 )
             },
         ),
-        (_("Settings of its own"), {"fields": ("ephemeral", "key_lifetime", "re_enrolment")}),
+        (_("Settings of its own"), {"fields": ("ephemeral", "key_lifetime", "re_enrolment", "tags")}),
         (_("Times"), {"fields": ("created_at", "asked_at", "decided_at", "decided_by")}),
     )
     verbs = ENROLMENT_VERBS

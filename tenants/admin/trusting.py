@@ -54,7 +54,8 @@ def settings_now(policy: TrustPolicy) -> dict[str, Any]:
     """A policy as its form shows it."""
     own = {name: getattr(policy, name) for name in trust.OWN}
     minutes = max(1, round(policy.key.key_lifetime.total_seconds() / 60))
-    return {**own, "max_devices": policy.key.max_devices, "ephemeral": policy.key.ephemeral, "lifetime_minutes": minutes}
+    key = {name: getattr(policy.key, name) for name in ("max_devices", "ephemeral", "tags")}
+    return {**own, **key, "lifetime_minutes": minutes}
 
 
 def lives(policy: TrustPolicy) -> bool:
@@ -68,7 +69,7 @@ class TrustPolicyAdmin(OperatorAdmin):
     search_fields = ("name", "issuer", "subject", "tenant__account")
     list_select_related = ("tenant", "key__tenant")
     fieldsets = (
-        (None, {"fields": ("name", columns.linked("tenant", _("tenant")), "state", "devices", "last_used")}),
+        (None, {"fields": ("name", columns.linked("tenant", _("tenant")), "state", "devices", "tagged", "last_used")}),
         (_("Whose tokens"), {"fields": ("issuer", "audience", "subject", "claims", "registration_claim", "jwks_uri", "jwks")}),
     )
     add_form = NewPolicyForm
@@ -104,6 +105,10 @@ class TrustPolicyAdmin(OperatorAdmin):
     def devices(self, policy: TrustPolicy) -> str:
         key: EnrolmentKey = policy.key
         return columns.meter(key.devices, key.max_devices) if key.max_devices is not None else str(key.devices)
+
+    @admin.display(description=_("tags"))
+    def tagged(self, policy: TrustPolicy) -> str:
+        return columns.listed(policy.key.tags)
 
     @admin.display(description=_("last used"), ordering="key__last_used_at")
     def last_used(self, policy: TrustPolicy) -> str:

@@ -65,6 +65,9 @@ class Enrolment(models.Model):
         blank=True,
         help_text=_("Empty: as its credential says."),
     )
+    tags = ArrayField(
+        models.CharField(max_length=60), verbose_name=_("tags"), null=True, blank=True, help_text=_("Empty: as its credential says.")
+    )
     key = models.ForeignKey(EnrolmentKey, models.SET_NULL, null=True, blank=True, related_name="enrolments", verbose_name=_("asked with"))
     hostname = models.CharField(_("hostname"), max_length=253, blank=True)
     os = models.CharField(_("operating system"), max_length=40, blank=True)

@@ -26,6 +26,7 @@ from placement.models import (
     PollRun,
     Refusal,
     Region,
+    Route,
     Slot,
     StockedKey,
     TenantHour,
@@ -63,6 +64,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
             ipv4=f"100.64.0.{n + 1}", hostname=f"till-{n}", name=f"till-{n}", online=n % 2 == 0, joined_at=now, seen_at=now,
             brought_by=person,
         )  # fmt: skip
+        Route.objects.create(tenant=tenant, device=device, cluster=cluster, prefix=f"10.{n}.0.0/16", created_at=now)
         DeviceLogin.objects.create(
             auth_digest=str(n).encode(), tenant=tenant, cluster=cluster, user=person, slot=slot, device=device, state="registered", node_id=n + 1,
             claimed_at=now, settled_at=now,

@@ -9,13 +9,14 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from placement.models import Cluster, Device
+from placement.models import Cluster, Device, Route
 from tenants import credentials, enrolments, groups, lifecycle
 from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Membership, Plan, Tenant, TrustPolicy
 from tenants.tokens import digest_of
 from tests import factories
 from tests.admin.rows import fill
 from tests.conftest import superuser
+from tests.fakes.fleet_server import serving
 
 pytestmark = pytest.mark.django_db
 
@@ -286,6 +287,44 @@ def test_devices_that_wait_are_accepted_or_refused_together(office):
     }
     act(office, Enrolment.objects.of(tenant).get(registration_id="till-1"), "forget")
     assert Enrolment.objects.of(tenant).count() == 2
+
+
+def test_a_route_is_approved_refused_and_left_undecided(office, fleet_cluster):
+    with serving(fleet_cluster):
+        fill([fleet_cluster], tenants=1)
+        route = Route.objects.across_tenants().get()
+        seen = []
+        for verb, said in (("approve", {}), ("refuse", {"reason": "not here"}), ("withdraw", {})):
+            act(office, route, verb, **said)
+            route = Route.objects.across_tenants().get()
+            seen.append((route.state, route.decided_by, route.reason))
+    assert seen == [("approved", "operator:olga", ""), ("refused", "operator:olga", "not here"), ("waiting", "", "")]
+    assert acts("route.approve") == acts("route.refuse") == acts("route.withdraw") == ["operator:olga"]
+
+
+def test_a_route_that_another_tenant_has_is_refused_in_words(office, fleet_cluster):
+    with serving(fleet_cluster):
+        fill([fleet_cluster], tenants=2)
+        first, second = Route.objects.across_tenants().order_by("pk")
+        Route.objects.across_tenants().filter(pk=second.pk).update(prefix="10.0.7.0/24")
+        act(office, first, "approve")
+        assert "overlaps a route that is taken" in act(office, second, "approve").content.decode()
+
+
+def test_tags_of_keys_groups_policies_and_devices_are_those_that_the_policy_declares(office, fleet_cluster):
+    tenant = factories.tenant("acme-inc")
+    factories.policy(tenant, "tag:web")
+    key = {"tenant": str(tenant.pk), "lifetime_minutes": 60, "tags": "tag:web\ntag:other"}
+    assert "tag:other" in office.post("/admin/tenants/enrolmentkey/add/", key).context["form"].errors["tags"][0]
+    office.post("/admin/tenants/enrolmentkey/add/", {**key, "tags": "tag:web"})
+    group = {"tenant": tenant.pk, "name": "tills", "lifetime_minutes": 30, "re_enrolment": "keep", "tags": "tag:web"}
+    office.post("/admin/tenants/enrolmentgroup/add/", group)
+    assert [key.tags for key in EnrolmentKey.objects.of(tenant)] == [["tag:web"]] * 2
+    with serving(fleet_cluster):
+        fill([fleet_cluster], tenants=1)
+        device = Device.objects.across_tenants().get()
+        assert "does not declare tag:web" in act(office, device, "set-tags", tags="tag:web").content.decode()
+        assert "does not become untagged again" in act(office, device, "set-tags", tags="").content.decode()
 
 
 def test_a_trust_policy_is_made_changed_and_revoked(office):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from placement import events
-from placement.models import Cluster, Device, Fleet
+from placement.models import Cluster, ClusterPolicy, Device, Fleet
 from tenants.models import AuditEvent
 from tests import factories
 from tests.api.callers import Program, program_of, said
@@ -78,6 +79,29 @@ def test_a_device_that_joined_is_listed_renamed_expired_and_deleted(server, cust
         assert said(answer) == (409, "wrong-state")
     done = [event.verb for event in AuditEvent.objects.of(customer.tenant).filter(verb__startswith="device.").order_by("id")]
     assert done == ["device.rename", "device.expire", "device.delete"]
+
+
+def test_a_device_is_given_tags_in_its_tenants_words_and_does_not_lose_them_again(server, customer, program):
+    join(server, customer, "till-7")
+    path = f"tenants/acme-inc/devices/{only(program)['id']}/tags"
+    assert said(program.call("PUT", path, {"tags": ["tag:pos"]})) == (400, "malformed-request")
+    factories.policy(customer.tenant, "tag:pos", "tag:web")
+    early = program.call("PUT", path, {"tags": ["tag:pos"]})
+    assert said(early) == (409, "wrong-state")
+    assert "on its way" in early.json()["detail"], "the policy that declares the tag has not reached the server"
+    tags = ["tag:acme-inc--pos", "tag:acme-inc--web"]
+    server.admin().put_policy(json.dumps({"tagOwners": {tag: [] for tag in tags}, "acls": []}))
+    assert program.call("PUT", path, {"tags": ["tag:web", "tag:pos"]}).json()["tags"] == ["tag:pos", "tag:web"]
+    assert list(server.admin().nodes()[0].tags) == tags
+    assert Device.objects.of(customer.tenant).get().tags == tags
+    assert ClusterPolicy.objects.get().wanted > 0, "what the compiled policy says has changed"
+    none = program.call("PUT", path, {"tags": []})
+    assert said(none) == (409, "wrong-state")
+    assert "does not become untagged again" in none.json()["detail"]
+    told = AuditEvent.objects.of(customer.tenant).get(verb="device.set_tags").detail
+    assert (told["before"], told["tags"]) == ([], ["tag:pos", "tag:web"])
+    events.consume(Fleet.objects.get())
+    assert only(program)["tags"] == ["tag:pos", "tag:web"], "the event says the same, and whose device it is"
 
 
 def test_devices_are_found_by_name_and_the_gone_ones_on_request(server, customer, program):

@@ -11,7 +11,7 @@ from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from placement import moveplans
-from placement.models import Binding, Decision, Device
+from placement.models import Binding, Decision, Device, Route
 from tenants import enrolments, groups, lifecycle, tokens, trust
 from tenants.models import ApiToken, TrustPolicy
 from tests import factories
@@ -36,7 +36,7 @@ def walk(ids: dict[str, Any]) -> Iterator[str]:
     for pattern in patterns():
         path = str(pattern.pattern)
         for name, converter in pattern.pattern.converters.items():
-            kind = {"UUIDConverter": "uuid", "StringConverter": "str"}.get(type(converter).__name__, "slug")
+            kind = {"UUIDConverter": "uuid", "StringConverter": "str", "IntConverter": "int"}.get(type(converter).__name__, "slug")
             path = path.replace(f"<{kind}:{name}>", str(ids[name]))
         assert "<" not in path, path
         yield path
@@ -61,6 +61,9 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         joined_at=timezone.now(),
         seen_at=timezone.now(),
     )
+    route = Route.objects.create(
+        tenant=customer.tenant, device=device, cluster=fleet_cluster.row, prefix="10.77.0.0/16", created_at=timezone.now()
+    )
     decision = Decision.objects.of(customer.tenant).get()
     group, _secrets = groups.make(customer.tenant, "tills", now=timezone.now(), actor="system:tests")
     enrolment = enrolments.put(customer.tenant, "till-7", state="enabled", now=timezone.now(), actor="system:tests")
@@ -72,6 +75,7 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         "token_id": token.pk,
         "policy_id": policy.pk,
         "device_id": device.pk,
+        "route_id": route.pk,
         "cluster_id": fleet_cluster.cluster_id,
         "decision_id": decision.pk,
         "plan_id": moveplans.make_drain([fleet_cluster.cluster_id], actor="system:tests", now=timezone.now()).pk,
@@ -100,14 +104,16 @@ def test_ids_of_another_tenant_do_not_exist_under_ones_own_account(victim):
     tenant = factories.tenant("stranger")
     stranger, chief = program_of(tenant), operator()
     for path in walk(victim | {"account": "stranger"}):
-        if any(str(victim[name]) in path for name in ("key_id", "token_id", "policy_id", "device_id", "group_id", "registration_id")):
-            for method in ("GET", "PATCH", "DELETE", "POST"):
+        owned = ("key_id", "token_id", "policy_id", "device_id", "route_id", "group_id", "registration_id")
+        if any(str(victim[name]) in path.split("/") for name in owned):
+            for method in ("GET", "PATCH", "DELETE", "POST", "PUT"):
                 assert stranger.call(method, path, {"name": "x"}).status_code in (400, 403, 404, 405), (method, path)
                 assert chief.call(method, path, {"name": "x"}).status_code in (400, 404, 405), (method, path)
     key = ApiToken.objects.across_tenants().get(pk=victim["token_id"])
     assert key.revoked_at is None
     assert TrustPolicy.objects.across_tenants().get(pk=victim["policy_id"]).key.revoked_at is None
     assert Device.objects.across_tenants().get(pk=victim["device_id"]).name == "d"
+    assert Route.objects.across_tenants().get(pk=victim["route_id"]).state == "waiting"
 
 
 def test_without_a_token_or_with_a_wrong_one_every_address_answers_401(victim):
@@ -181,8 +187,9 @@ def test_no_list_shows_a_row_of_another_tenant(victim, fleet_cluster):
     mine = factories.customer("mine")
     bootstrap(mine.secret)
     program = program_of(mine.tenant)
-    for kind in ("enrolment-keys", "trust-policies", "devices", "grants", "audit"):
+    for kind in ("enrolment-keys", "trust-policies", "devices", "routes", "grants", "audit"):
         text = program.get(f"tenants/mine/{kind}?limit=200").content.decode()
-        for value in victim.values():
-            assert str(value) not in text or value == victim["cluster_id"], kind
+        assert "10.77.0.0/16" not in text, kind
+        for name, value in victim.items():
+            assert str(value) not in text or name in ("cluster_id", "route_id"), kind
     assert Binding.objects.across_tenants().count() == 2

@@ -216,8 +216,8 @@ def test_a_cluster_hint_is_taken_where_it_may_and_no_further(fleet_clusters):
     assert Fleet(want_cluster=full.cluster_id).ask().status_code == 200
 
 
-def test_tags_wait_for_policies():
-    with pytest.raises(MalformedRequest, match="tags"):
+def test_tags_need_a_policy_that_declares_them():
+    with pytest.raises(MalformedRequest, match="does not declare tag:till"):
         Fleet(tags=["tag:till"])
 
 

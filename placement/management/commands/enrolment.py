@@ -34,6 +34,8 @@ class Command(VerbCommand):
             act = verbs.add_parser(verb, help=meaning)
             act.add_argument("account")
             act.add_argument("registration_id")
+            if verb == "enable":
+                act.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="in place of its credential's; may be repeated")
             if verb == "disable":
                 act.add_argument("--reason", default="")
 
@@ -86,8 +88,9 @@ class Command(VerbCommand):
     def do_accept(self, *, account: str, registration_id: str, **_: Any) -> None:
         self._say(enrolments.accept(_enrolment(account, registration_id), **self.acted))
 
-    def do_enable(self, *, account: str, registration_id: str, **_: Any) -> None:
-        self._say(enrolments.put(tenant_of(account), registration_id, state="enabled", **self.acted))
+    def do_enable(self, *, account: str, registration_id: str, tags: list[str] | None, **_: Any) -> None:
+        own: dict[str, Any] = {"tags": tags} if tags is not None else {}
+        self._say(enrolments.put(tenant_of(account), registration_id, state="enabled", **own, **self.acted))
 
     def do_disable(self, *, account: str, registration_id: str, reason: str, **_: Any) -> None:
         self._say(enrolments.put(tenant_of(account), registration_id, state="disabled", reason=reason, **self.acted))

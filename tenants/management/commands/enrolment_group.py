@@ -38,6 +38,13 @@ class Command(VerbCommand):
             "--allow", action="append", dest="allowed", metavar="PATTERN", help="registration ids, with * and ?; may be repeated"
         )
         parser.add_argument("--deny", action="append", dest="denied", metavar="PATTERN")
+        parser.add_argument(
+            "--tag",
+            action="append",
+            dest="tags",
+            metavar="TAG",
+            help="such as tag:web, which the tenant's policy declares; may be repeated",
+        )
         parser.add_argument("--max-devices", type=int, metavar="DEVICES")
         parser.add_argument("--key-lifetime", type=duration, metavar="DURATION", help="such as 30m; 2m to 24h")
         parser.add_argument("--ephemeral", action="store_true", default=None)
@@ -73,7 +80,18 @@ class Command(VerbCommand):
 
 def _wish(options: dict[str, Any]) -> dict[str, Any]:
     """Only what was said: the rest keeps its value, or gets the default."""
-    names = ("allowed", "denied", "max_devices", "key_lifetime", "ephemeral", "approval", "re_enrolment", "want_region", "want_cluster")
+    names = (
+        "allowed",
+        "denied",
+        "max_devices",
+        "key_lifetime",
+        "ephemeral",
+        "approval",
+        "re_enrolment",
+        "want_region",
+        "want_cluster",
+        "tags",
+    )
     said: dict[str, Any] = {name: options[name] for name in names if options.get(name) is not None}
     if isinstance(said.get("key_lifetime"), timedelta) and said["key_lifetime"] <= timedelta(0):
         raise CommandError("--key-lifetime: longer than nothing")

@@ -27,6 +27,13 @@ class Command(VerbCommand):
         issue.add_argument(
             "--key-lifetime", type=duration, default=credentials.DEFAULT_LIFETIME, metavar="TIME", help="of the keys that it obtains"
         )
+        issue.add_argument(
+            "--tag",
+            action="append",
+            dest="tags",
+            metavar="TAG",
+            help="such as tag:web, which the tenant's policy declares; may be repeated",
+        )
         issue.add_argument("--max-devices", type=int, metavar="DEVICES")
         issue.add_argument("--approval", action="store_true", default=None, help="a device waits until an admin accepts it")
         issue.add_argument("--re-enrolment", choices=EnrolmentKey.ReEnrolment.values, help="what a device gets that asks again")

@@ -18,7 +18,7 @@ from tenants.webtokens import Unusable
 
 SAID = (
     *("issuer", "audience", "subject", "claims", "jwks_uri", "jwks", "registration_claim", "description", "max_devices"),
-    *("key_lifetime", "ephemeral", "approval", "re_enrolment", "want_region", "want_cluster"),
+    *("key_lifetime", "ephemeral", "approval", "re_enrolment", "want_region", "want_cluster", "tags"),
 )
 
 
@@ -57,6 +57,13 @@ class Command(VerbCommand):
 
     def _settings(self, parser: CommandParser) -> None:
         parser.add_argument("--description")
+        parser.add_argument(
+            "--tag",
+            action="append",
+            dest="tags",
+            metavar="TAG",
+            help="such as tag:web, which the tenant's policy declares; may be repeated",
+        )
         parser.add_argument("--max-devices", type=int, metavar="DEVICES")
         parser.add_argument("--key-lifetime", type=duration, metavar="TIME", help="such as 30m; 2m to 24h")
         parser.add_argument("--expires-in", type=duration, metavar="TIME", help="such as 30d; without it the policy lasts until revoked")
@@ -94,6 +101,7 @@ class Command(VerbCommand):
             "subject": policy.subject,
             "claims": json.dumps(policy.claims, ensure_ascii=False),
             "keys": keys,
+            "tags": ", ".join(policy.key.tags) or "none",
             "device": f"named by the claim {policy.registration_claim}",
             "devices": f"{policy.key.devices} of {policy.key.max_devices if policy.key.max_devices is not None else 'no limit'}",
             "expires": day(policy.key.expires_at),
