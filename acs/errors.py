@@ -55,6 +55,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "no-cluster-available", 503, _("No device of the tenant has joined yet; the first one joins with an enrolment key."), 60
     ),
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
+    placement.PeeringAcrossClusters: Problem("peering-across-clusters", 409, _("Both tenants of a peering have to live on one cluster.")),
     placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
     placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),

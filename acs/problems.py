@@ -65,6 +65,12 @@ PAGES: dict[str, Page] = {
         _("The act does not fit the present state, such as resuming a tenant that is active, or revoking a key that is revoked."),
         _("Read the present state first; perhaps somebody else has done it already."),
     ),
+    "peering-across-clusters": Page(
+        _("A peering joins devices of two tenants on one cluster, and these two do not live on the same one. “detail” says more."),
+        _(
+            "Ask the operator of this service to move the tenant that “detail” names, then accept the offer again: it stays open for 30 days."
+        ),
+    ),
     "no-cluster-available": Page(
         _("No cluster has room for the tenant right now, or nobody has placed it yet."),
         _("Come back after the seconds that Retry-After names. The first device of a tenant joins with an enrolment key."),

@@ -16,7 +16,7 @@ from tenants.errors import BadCredential, MalformedRequest, WrongState
 from tenants.models import ApiToken, Tenant
 
 PREFIX = "acs-api-"
-TENANT_SCOPES = ("auth_keys", "devices:core", "policy_file", "tenants:read", "logs:configuration:read", "api_tokens:read")
+TENANT_SCOPES = ("auth_keys", "devices:core", "policy_file", "peerings", "tenants:read", "logs:configuration:read", "api_tokens:read")
 OPERATOR_SCOPES = ("tenants", "clusters", "api_tokens")
 LONGEST = timedelta(days=366)
 
