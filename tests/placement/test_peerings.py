@@ -153,7 +153,7 @@ def test_peers_that_a_device_should_see_are_its_own_tenants_whatever_is_shared(f
         device(globex, f"shop-{number}")
     accepted(acme, globex)
     accepted(globex, acme)
-    assert [gather._device(till).peers for till in tills] == [2, 2, 2]
+    assert [gather.diagnose_device(till, now=timezone.now()).known.devices[0].peers for till in tills] == [2, 2, 2]
 
 
 # ---- any offers and acceptances --------------------------------------------------------------------------------------
