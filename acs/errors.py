@@ -56,6 +56,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
     placement.RouteConflict: Problem("route-conflict", 409, _("The prefix overlaps another route on this cluster.")),
+    placement.PeeringAcrossClusters: Problem("peering-across-clusters", 409, _("Both tenants of a peering have to live on one cluster.")),
     placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
     placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),

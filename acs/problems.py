@@ -71,6 +71,12 @@ PAGES: dict[str, Page] = {
         ),
         _("Announce a prefix that overlaps nobody's, or ask the operator to move the tenant to one of the clusters that “clusters” names."),
     ),
+    "peering-across-clusters": Page(
+        _("A peering joins devices of two tenants on one cluster, and these two do not live on the same one. “detail” says more."),
+        _(
+            "Ask the operator of this service to move the tenant that “detail” names, then accept the offer again: it stays open for 30 days."
+        ),
+    ),
     "no-cluster-available": Page(
         _("No cluster has room for the tenant right now, or nobody has placed it yet."),
         _("Come back after the seconds that Retry-After names. The first device of a tenant joins with an enrolment key."),

@@ -19,6 +19,10 @@ class NotPlacedYet(NoClusterAvailable):
     """No device of the tenant has joined, so it lives nowhere yet; only a credential places it."""
 
 
+class PeeringAcrossClusters(PlacementError):
+    """Both tenants of a peering have to live on one cluster. The text says which of them could move to the other's."""
+
+
 class LoginTaken(PlacementError):
     """Another person, or the same one for another tenant, has confirmed this device login first."""
 

@@ -34,6 +34,10 @@ class View(GenericAPIView[Any]):
         caller: Caller = self.request.auth  # type: ignore[assignment]
         return caller
 
+    def exists_for(self, tenant: Tenant) -> bool:
+        """Whether there is such an address for a tenant's token: views of a tenant need its account in the address, all others an operator's token."""
+        return not self.operator_only and self.kwargs.get("account") == tenant.account
+
     def tenant(self) -> Tenant:
         """The tenant of the address, if it exists for this caller. Raises: NotFound."""
         tenants = Tenant.objects.select_related("plan", "quota").filter(account=self.kwargs["account"])

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, placing, routing, tenants, trusting
+from acs.api import derp, diagnosing, enrolling, living, peering, placing, routing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -41,6 +41,10 @@ urlpatterns = [
     path(f"{of}/routes/<int:route_id>/withdraw", routing.WithdrawRoute.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
+    path("peerings", peering.Peerings.as_view()),
+    path("peerings/<uuid:peering_id>", peering.OnePeering.as_view()),
+    path("peerings/<uuid:peering_id>/accept", peering.AcceptPeering.as_view()),
+    path("peerings/<uuid:peering_id>/end", peering.EndPeering.as_view()),
     path("bindings", living.Bindings.as_view()),
     path("clusters", living.Clusters.as_view()),
     path("clusters/<slug:cluster_id>", living.OneCluster.as_view()),

@@ -33,6 +33,7 @@ from placement.models import (
     Waiting,
     Watch,
 )
+from placement.policies import peerings
 from tenants import audit, enrolments, groups, tokens, trust
 from tenants.models import Membership
 from tests import factories
@@ -77,6 +78,9 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(
             cluster=cluster, at=now, sessions=2, cpu_seconds=1, memory_bytes=2**26, queue_depth=0, peer_calculations=1
+        )
+        peerings.offer(
+            tenant, factories.tenant().account, dst=["*"], services=["*"], description=f"till-{n}", now=now, actor="system:tests"
         )
         engine_rows(cluster, n, now)
     audit.seal_all()
