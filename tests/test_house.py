@@ -27,6 +27,7 @@ PURE = (
     "tenants/accounts.py",
     "tenants/claims.py",
     "tenants/keyring.py",
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "tenants" / "policies").glob("*.py")),
     "tenants/webtokens.py",
 )
 READS_THE_ENVIRONMENT = {
