@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from placement.policies.compiling import Statement
 from placement.policies.facts import TAILNET
 from placement.policies.internet import common
-from placement.policies.resolving import Tenant, prefix_of
+from placement.policies.resolving import Side, Tenant, prefix_of
 from tenants.policies.document import Place, Rule, Word
 
 IDLE_RULE, IDLE_TAG, UNROUTED, UNUSED_GROUP = "idle-rule", "idle-tag", "unrouted-prefix", "unused-group"
@@ -34,15 +34,21 @@ def advise(tenant: Tenant, statements: tuple[Statement, ...]) -> tuple[Advice, .
 
 
 def _idle_rules(tenant: Tenant, statements: tuple[Statement, ...]) -> Iterator[Advice]:
-    speaking = {one.path for one in statements if one.account == tenant.account == one.host}
+    own = (one for one in statements if one.account == tenant.account == one.host)
+    speaking = {one.path for one in own if _is_there(one.src) and _is_there(one.dst)}
     for rule in tenant.fact.document.rules or ():
         if rule.path in speaking:
             continue
         yield Advice(rule.place, IDLE_RULE, _why_idle(tenant, rule), rule.path)
 
 
+def _is_there(side: Side) -> bool:
+    """A tag that no device has is known to the server, and nobody for all that."""
+    return bool(side.devices or side.networks)
+
+
 def _why_idle(tenant: Tenant, rule: Rule) -> str:
-    if not tenant.side(rule.src, towards=False):
+    if not _is_there(tenant.side(rule.src, towards=False)):
         return _("This rule lets nobody pass now: its sources stand for nothing that the network has.")
     return _("This rule lets nobody pass now: its destinations stand for nothing that the network has.")
 
@@ -51,7 +57,7 @@ def _idle_tags(tenant: Tenant) -> Iterator[Advice]:
     for tag, owners in tenant.fact.document.tags.items():
         if not tenant.of(tag, towards=False).devices:
             place = owners[0].place if owners else Place()
-            yield Advice(place, IDLE_TAG, _("No device has %(tag)s now.") % {"tag": tag}, f"tagOwners.{tag}")
+            yield Advice(place, IDLE_TAG, _("No device has %(tag)s now.") % {"tag": tag}, f'tagOwners["{tag}"]')
 
 
 def _unrouted(tenant: Tenant) -> Iterator[Advice]:
@@ -77,4 +83,4 @@ def _unused_groups(tenant: Tenant) -> Iterator[Advice]:
     for group, members in document.groups.items():
         if group not in used:
             place = members[0].place if members else Place()
-            yield Advice(place, UNUSED_GROUP, _("Nothing in the policy uses %(group)s.") % {"group": group}, f"groups.{group}")
+            yield Advice(place, UNUSED_GROUP, _("Nothing in the policy uses %(group)s.") % {"group": group}, f'groups["{group}"]')

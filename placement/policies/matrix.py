@@ -111,7 +111,9 @@ def _classes(reaches: Sequence[Reach]) -> tuple[tuple[Alike, ...], list[Cells]]:
     return _ordered(groups, cells, _words(reaches[-1]))
 
 
-def _ordered(groups: Sequence[Sequence[Point]], cells: Sequence[Cells], words: Mapping[frozenset[str], str]) -> tuple[tuple[Alike, ...], list[Cells]]:
+def _ordered(
+    groups: Sequence[Sequence[Point]], cells: Sequence[Cells], words: Mapping[frozenset[str], str]
+) -> tuple[tuple[Alike, ...], list[Cells]]:
     """Devices first, the largest class before the others; a single device's way to itself is no pair."""
     alike = [_alike(points, words) for points in groups]
     order = sorted(range(len(alike)), key=lambda number: (ORDER.index(alike[number].kind), -len(groups[number]), alike[number].labels))
