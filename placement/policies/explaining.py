@@ -12,7 +12,9 @@ from placement.policies import spans
 from placement.policies.compiling import Statement
 from placement.policies.reach import Reach
 from tenants.errors import MalformedRequest
+from tenants.policies import services
 from tenants.policies.document import Service
+from tenants.policies.parts import Refusal
 
 # why it passes, or not
 PASSES, ITSELF, OTHER_SERVICES, NOT_JOINED, NO_SOURCE, NO_DESTINATION, NO_RULE = (
@@ -69,6 +71,19 @@ def explain(reach: Reach, src: str, dst: str, service: Service | None = None) ->
     rules = _in_order(reach, (rule for one, other in pairs for rule in _admitting(reach, one, other, service)))
     shared = reach.services(*pairs[0]) if len(pairs) == 1 else ()
     return Explanation(src, dst, service, True, PASSES if pairs else ITSELF, services=shared, rules=rules)
+
+
+def service_of(text: str) -> Service | None:
+    """One service in the words of grants (`443`, `tcp:22`, `icmp:*`); nothing asks about any. Raises: MalformedRequest."""
+    if not text.strip():
+        return None
+    try:
+        found = services.services(text.strip())
+    except Refusal as refusal:
+        raise MalformedRequest({"service": str(refusal)}) from None
+    if len(found) != 1:
+        raise MalformedRequest({"service": _("one span of ports")})
+    return found[0]
 
 
 def _absence(reach: Reach, src: str, dst: str, service: Service | None) -> Explanation:
