@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, placing, policies, tenants, trusting
+from acs.api import derp, diagnosing, enrolling, living, placing, policies, policing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -47,6 +47,7 @@ urlpatterns = [
     path("bindings", living.Bindings.as_view()),
     path("clusters", living.Clusters.as_view()),
     path("clusters/<slug:cluster_id>", living.OneCluster.as_view()),
+    path("clusters/<slug:cluster_id>/policy", policing.PolicyOfCluster.as_view()),
     path("placement/pools", placing.Pools.as_view()),
     path("placement/decisions", placing.Decisions.as_view()),
     path("placement/decisions/<uuid:decision_id>", placing.OneDecision.as_view()),

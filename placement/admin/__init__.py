@@ -1,5 +1,5 @@
 """The operators' pages of clusters, of who lives where and why, of promised keys and devices, of network policies, and of what servers reported."""
 
-from placement.admin import clusters, diagnosis, engine, living, logins, plans, policies, regions, reports, stock
+from placement.admin import clusters, diagnosis, engine, living, logins, netpolicies, plans, policies, regions, reports, stock
 
-__all__ = ["clusters", "diagnosis", "engine", "living", "logins", "plans", "policies", "regions", "reports", "stock"]
+__all__ = ["clusters", "diagnosis", "engine", "living", "logins", "netpolicies", "plans", "policies", "regions", "reports", "stock"]

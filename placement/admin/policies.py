@@ -1,4 +1,4 @@
-"""The operators' pages of network policies: which version counts and which one runs, every version with its text and what it changed."""
+"""The operators' pages of the policies that clusters run: what waits, what runs, every push with its document."""
 
 from __future__ import annotations
 
@@ -8,101 +8,94 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from placement.admin.base import PlacementAdmin, tenant
-from tenants import columns, netpolicy
-from tenants.columns import TenantFilter
-from tenants.models import NetworkPolicy, PolicyVersion
+from placement.admin.base import ClusterFilter, PlacementAdmin, cluster
+from placement.models import ClusterPolicy, PolicyPush
+from placement.policies import history, writers
+from tenants import columns
+from tenants.office import Verb
 
-REACH, EDIT = _("Who reaches what"), _("Edit")
+MOST_LINES = 400  # of a difference, on the page
 
-
-def pages_of(account: str, *, edit: bool = True) -> list[tuple[Any, str]]:
-    """The links to the pages of one tenant's policy."""
-    reach = (REACH, reverse("admin:placement_policy_reach", args=[account]))
-    return [reach, (EDIT, reverse("admin:placement_policy_edit", args=[account]))] if edit else [reach]
-
-
-@admin.register(NetworkPolicy)
-class NetworkPolicyAdmin(PlacementAdmin):
-    list_display = (tenant, "counts", "runs", "troubled", "by", "stored_at")
-    list_display_links = ("counts",)
-    list_filter = (TenantFilter, columns.has("trouble_at", _("in trouble")))
-    search_fields = ("tenant__account", "trouble")
-    list_select_related = ("tenant", "current", "running")
-    fields = (tenant, "counts", "runs", "troubled", "trouble_at", "by", "stored_at", "note")
-    change_form_template = "admin/policy.html"
-
-    @admin.display(description=_("current version"), ordering="current__number")
-    def counts(self, row: NetworkPolicy) -> str:
-        return str(row.current.number)
-
-    @admin.display(description=_("running version"), ordering="running__number")
-    def runs(self, row: NetworkPolicy) -> str:
-        if row.running is None:
-            return columns.badge("queued", _("none yet"))
-        if row.running_id != row.current_id:
-            return format_html("{} {}", row.running.number, columns.badge("queued", _("behind")))
-        return str(row.running.number)
-
-    @admin.display(description=_("trouble"))
-    def troubled(self, row: NetworkPolicy) -> str:
-        return row.trouble or columns.NOTHING
-
-    @admin.display(description=_("by"))
-    def by(self, row: NetworkPolicy) -> str:
-        return row.current.author
-
-    @admin.display(description=_("stored"), ordering="current__created_at")
-    def stored_at(self, row: NetworkPolicy) -> str:
-        return f"{row.current.created_at:%Y-%m-%d %H:%M}"
-
-    @admin.display(description=_("note"))
-    def note(self, row: NetworkPolicy) -> str:
-        return row.current.note or columns.NOTHING
-
-    def links(self, obj: NetworkPolicy) -> list[tuple[Any, str]]:
-        versions = reverse("admin:tenants_policyversion_changelist", query={"account": obj.tenant.account})
-        return [*pages_of(obj.tenant.account), (_("Versions"), versions)]
-
-    def audit_query(self, obj: NetworkPolicy) -> str:
-        return f"policy:{obj.tenant.account}"
+POLICY_VERBS = (
+    Verb(
+        "push",
+        _("Push now"),
+        _("The server is asked what it runs, and gets the document that it should run where that is another one."),
+        lambda row, act: writers.demand(row.cluster, **act.told),
+        bulk=True,
+    ),
+)
 
 
-@admin.register(PolicyVersion)
-class PolicyVersionAdmin(PlacementAdmin):
-    list_display = (tenant, "number", columns.at("created_at", _("stored")), "author", "restores", "note")
-    list_display_links = ("number",)
-    list_filter = (TenantFilter,)
-    search_fields = ("tenant__account", "author", "note")
-    list_select_related = ("tenant",)
-    fields = (tenant, "number", columns.at("created_at", _("stored")), "author", "restores", "note", "digest")
-    change_form_template = "admin/policy_version.html"
+@admin.register(ClusterPolicy)
+class ClusterPolicyAdmin(PlacementAdmin):
+    list_display = ("cluster_id", "behind", "runs", "failures", "trouble", columns.at("try_at", _("next try")), "audited")
+    list_select_related = ("cluster", "running")
+    search_fields = ("cluster__cluster_id", "trouble")
+    fields = (
+        *(cluster, "behind", "runs", "failures", "trouble", columns.at("try_at", _("next try")), "audited"),
+        *("wanted", "done", "changed_at", "fence", "lease_until"),
+    )
+    verbs = POLICY_VERBS
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyVersion]:
-        return super().get_queryset(request).defer("text")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ClusterPolicy]:
+        return super().get_queryset(request).defer("running__document")
+
+    @admin.display(description=_("waits to be pushed"), ordering="wanted_at")
+    def behind(self, row: ClusterPolicy) -> str:
+        return columns.ago(timezone.now() - row.wanted_at) if row.wanted > row.done and row.wanted_at else columns.NOTHING
+
+    @admin.display(description=_("running document"))
+    def runs(self, row: ClusterPolicy) -> str:
+        return columns.link_to(row.running)
+
+    @admin.display(description=_("last audited"), ordering="checked_at")
+    def audited(self, row: ClusterPolicy) -> str:
+        return columns.ago(timezone.now() - row.checked_at if row.checked_at else None)
+
+    def links(self, obj: ClusterPolicy) -> list[tuple[Any, str]]:
+        of = {"cluster__cluster_id__exact": obj.pk}
+        return [(_("Pushes"), reverse("admin:placement_policypush_changelist", query=of))]
+
+    def audit_query(self, obj: ClusterPolicy) -> str:
+        return obj.pk
+
+
+@admin.register(PolicyPush)
+class PolicyPushAdmin(PlacementAdmin):
+    list_display = ("id", cluster, columns.stated(), columns.at("started_at", _("started")), "form", "rules", "estimated", "reason")
+    list_filter = ("state", ("cluster", ClusterFilter))
+    list_select_related = ("cluster",)
+    search_fields = ("cluster__cluster_id", "digest", "reason")
+    fields = (
+        *(cluster, columns.stated(), "started_at", "finished_at", "reason", "form", "rules", "estimated"),
+        *("digest", "fence", "versions"),
+    )
+    change_form_template = "admin/push.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyPush]:
+        return super().get_queryset(request).defer("document")
+
+    @admin.display(description=_("estimated peer calculation in seconds"), ordering="cost")
+    def estimated(self, row: PolicyPush) -> str:
+        return f"{row.cost:.2f}"
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        extra: dict[str, Any] = {}
-        if row is not None and self.has_view_permission(request, row):
-            before = netpolicy.version(row.tenant, row.number - 1)
-            extra = {"changes": marked(netpolicy.diff(before, row))}
+        extra = push_context(row) if row and self.has_view_permission(request, row) else {}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
-    def links(self, obj: PolicyVersion) -> list[tuple[Any, str]]:
-        every = reverse("admin:tenants_policyversion_changelist", query={"account": obj.tenant.account})
-        return [*pages_of(obj.tenant.account), (_("Versions"), every)]
-
-    def audit_query(self, obj: PolicyVersion) -> str:
-        return f"policy:{obj.tenant.account}:{obj.number}"
+    def audit_query(self, obj: PolicyPush) -> str:
+        return str(obj.cluster_id)
 
 
-def marked(diff: str) -> list[tuple[str, str]]:
-    """The lines of a diff, each with what it is: added, removed, hunk or same."""
-    kinds = {"+": "added", "-": "removed", "@": "hunk"}
-    return [(kinds.get(line[:1], "same"), line) for line in diff.splitlines()[2:]]
+def push_context(row: PolicyPush) -> dict[str, Any]:
+    """The document, and how it differs from what the cluster ran before."""
+    former = history.former(row)
+    lines = history.diff(row, former)
+    return {"document": row.document, "former": former, "lines": lines[:MOST_LINES], "unlisted_lines": max(0, len(lines) - MOST_LINES)}

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from placement.admin.policies import marked
+from placement.admin.netpolicies import marked
 from placement.errors import PlacementError, PolicyNotProven
 from placement.policies import explaining, matrix, storing
 from placement.policies.explaining import Explanation

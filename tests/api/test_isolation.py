@@ -186,7 +186,7 @@ def test_no_list_shows_a_row_of_another_tenant(victim, fleet_cluster):
     program = program_of(mine.tenant)
     for kind in ("enrolment-keys", "trust-policies", "devices", "grants", "audit", "policy/versions"):
         text = program.get(f"tenants/mine/{kind}?limit=200").content.decode()
-        for value in victim.values():
+        for value in (value for name, value in victim.items() if name != "number"):
             assert str(value) not in text or value == victim["cluster_id"], kind
     assert Binding.objects.across_tenants().count() == 2
 
