@@ -14,6 +14,8 @@ app.conf.beat_schedule = {
     "poll": {"task": "acs.tasks.poll_all", "schedule": float(settings.POLL_SECONDS), "options": {"expires": settings.POLL_SECONDS}},
     "sweep": {"task": "acs.tasks.sweep_all", "schedule": 30.0, "options": {"expires": 30}},
     "refill": {"task": "acs.tasks.refill_all", "schedule": 5.0, "options": {"expires": 5}},
+    "policies": {"task": "acs.tasks.push_policies", "schedule": 1.0, "options": {"expires": 1}},
+    "policies again": {"task": "acs.tasks.look_at_policies", "schedule": 300.0, "options": {"expires": 300}},
     "seal": {"task": "acs.tasks.seal_audit", "schedule": 10.0, "options": {"expires": 10}},
     "routes": {"task": "acs.tasks.sync_routes", "schedule": 10.0, "options": {"expires": 10}},
     "load": {"task": "acs.tasks.load_all", "schedule": float(settings.LOAD_SECONDS), "options": {"expires": settings.LOAD_SECONDS}},

@@ -11,6 +11,7 @@ from django.db.models import Count
 
 from placement import mintings, outbox
 from placement.models import Alert, Cluster, Device, Grant, Heat, Waiting, Watch
+from placement.policies import history
 from tenants.models import AuditEvent, Tenant
 
 
@@ -50,6 +51,7 @@ def look(now: datetime) -> list[Standing]:
         Standing("acs_cluster_poll_failures", "Failed polls in a row.", ("cluster_id",), [((c,), failures) for c, _, failures in watched]),
         *_engine(now),
         *_minting(now),
+        *_policies(now),
         Standing("acs_audit_unsealed", "Audit events without a place in their chain.", (), [((), unsealed)]),
         Standing("acs_outbox_depth", "Events of the fleet that wait for the consumer.", (), [((), waiting.depth)]),
         Standing("acs_outbox_lag_seconds", "Age of the oldest of them.", (), [((), waiting.lag(now))]),
@@ -92,6 +94,15 @@ def _minting(now: datetime) -> list[Standing]:
     )
     return [
         Standing(name, meaning, ("cluster_id",), [((line.cluster_id,), of(line)) for line in lines]) for name, meaning, of in per_cluster
+    ]
+
+
+def _policies(now: datetime) -> list[Standing]:
+    waiting = history.waits()
+    ages = [((cluster_id,), (now - since).total_seconds()) for cluster_id, since in waiting if since]
+    return [
+        Standing("acs_policy_waiting", "Clusters whose policy is behind what was asked for.", (), [((), len(waiting))]),
+        Standing("acs_policy_age_seconds", "How long the first of what was asked for has waited.", ("cluster_id",), ages),
     ]
 
 

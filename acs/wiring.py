@@ -10,6 +10,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from placement.models import Binding
+from placement.policies import wishes
+from placement.policies.pushing import Hook
 from tenants import audit
 from tenants.models import AuditEvent
 
@@ -19,9 +21,13 @@ log = structlog.get_logger(__name__)
 # acts after which keys that were handed out, or devices, have lost their right: their server is told at once, not by the next sweep
 TAKING = frozenset({"tenant.suspend", "tenant.close", "enrolment_key.revoke", "enrolment.disable", "enrolment.put"})
 
+# acts after which a cluster's document may read differently: tenants come and go, and documents name people
+SPEAKING = frozenset({"tenant.suspend", "tenant.resume", "tenant.close", "tenant.reopen", "member.add", "member.remove"})
+AFTER_PUSHES: tuple[Hook, ...] = ()  # what waits for a document to run
+
 
 def connect() -> None:
-    audit.FOLLOWERS[:] = [seal_soon, sweep_soon]
+    audit.FOLLOWERS[:] = [seal_soon, sweep_soon, push_soon]
 
 
 def seal_soon(event: AuditEvent) -> None:  # noqa: ARG001 - a follower's signature
@@ -37,6 +43,16 @@ def sweep_soon(event: AuditEvent) -> None:
     if event.verb in TAKING and event.tenant_id is not None:
         for cluster_id in Binding.objects.of(event.tenant_id).values_list("cluster_id", flat=True):
             enqueue(sweep_cluster, cluster_id)
+
+
+def push_soon(event: AuditEvent) -> None:
+    """A wish that is lost with its process is made good by the schedule, which compiles every cluster again."""
+    from acs.tasks import push_cluster
+
+    if event.verb in SPEAKING and event.tenant_id is not None:
+        wishes.touch_of(event.tenant_id, now=event.at)
+    elif event.verb == "policy.push":
+        enqueue(push_cluster, event.target)
 
 
 def refill_soon(cluster_id: str) -> None:

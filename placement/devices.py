@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef
 from placement import slots
 from placement.headscale.admin import Node
 from placement.models import Binding, Device, DeviceLogin, Grant, Watch
-from placement.policies import wishes
+from placement.policies import noticing
 
 log = structlog.get_logger(__name__)
 
@@ -100,20 +100,22 @@ def observe(
     tenants = _tenants(cluster_id, {sighting.account for sighting in sightings})
     buried = _buried_since(cluster_id, seen_at)
     strangers = 0
+    changed: list[Device] = []
     for sighting in sightings:
         if sighting.node_id in buried:
             continue
         device = known.pop(sighting.node_id, None)
         if device is not None:
-            _refresh(device, sighting, seen_at=seen_at)
+            changed += [device] if _refresh(device, sighting, seen_at=seen_at) else []
         elif sighting.account in tenants:
-            _appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now)
+            changed.append(_appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now))
         else:
             strangers += 1
     left = [device for device in known.values() if device.node_id in gone or (complete and device.seen_at < seen_at)]
     _bury(left, now=now)
     _inherit(cluster_id)
     _separate_machines(cluster_id, now=now)
+    noticing.noticed(cluster_id, [*changed, *left], now=now)
     return strangers
 
 
@@ -134,7 +136,7 @@ def _buried_since(cluster_id: str, moment: datetime) -> set[int]:
     return set(gone.values_list("node_id", flat=True))
 
 
-def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
+def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> Device:
     grant = _grant(cluster_id, tenant_id, sighting.key_id)
     login = _login(cluster_id, tenant_id, sighting) if sighting.key_id is None else None
     promised = grant or login
@@ -143,7 +145,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
     )
     if unexpected:
         log.warning("unexpected_device", cluster_id=cluster_id, node_id=sighting.node_id, account=sighting.account)
-    Device.objects.create(
+    return Device.objects.create(
         tenant_id=tenant_id,
         cluster_id=cluster_id,
         node_id=sighting.node_id,
@@ -178,8 +180,8 @@ def _login(cluster_id: str, tenant_id: UUID, sighting: Sighting) -> DeviceLogin 
     return named.order_by("-claimed_at").first() or waiting.order_by("claimed_at").first()
 
 
-def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
-    """Write only what changed: most devices are as they were."""
+def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> bool:
+    """Write only what changed: most devices are as they were. Whether it is something that policies speak of."""
     changed: dict[str, object] = {}
     if sighting.online is not None and sighting.online != device.online:
         changed["online"] = sighting.online
@@ -193,12 +195,14 @@ def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
         changed |= {name: getattr(sighting, name) for name in COPIED if getattr(device, name) != getattr(sighting, name)}
         if list(sighting.tags) != device.tags:
             changed["tags"] = list(sighting.tags)
-            wishes.touch(device.cluster_id, now=seen_at)
         changed |= _regranted(device, sighting)
         if changed or sighting.online is None:
             changed["seen_at"] = seen_at
     if changed:
         Device.objects.of(device.tenant_id).filter(pk=device.pk, gone_at=None).update(**changed)
+    if "tags" in changed:
+        device.tags = [*device.tags, *sighting.tags]  # of both lives, for who notices
+    return not noticing.SPOKEN_OF.isdisjoint(changed)
 
 
 def _regranted(device: Device, sighting: Sighting) -> dict[str, object]:
