@@ -58,12 +58,12 @@ def test_a_key_that_was_inserted_with_tags_lets_a_tagged_device_in(
 ) -> None:
     prefix, secret = secrets.token_hex(6), secrets.token_hex(32)
     hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4))
-    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat(sep=" ")
+    now = datetime.now(UTC)
     with sqlite3.connect(server.database["sqlite"]["path"], timeout=10) as file:
         file.execute(
             "insert into pre_auth_keys (prefix, hash, user_id, reusable, ephemeral, used, tags, created_at, expiration)"
-            " values (?, ?, ?, false, false, false, ?, datetime('now'), ?)",
-            [prefix, hashed, user.id, json.dumps([tag]), until],
+            " values (?, ?, ?, false, false, false, ?, ?, ?)",
+            [prefix, hashed, user.id, json.dumps([tag]), *(moment.isoformat(sep=" ") for moment in (now, now + timedelta(hours=1)))],
         )
     file.close()
     new_machine().join(f"hskey-auth-{prefix}-{secret}", host(tag))
