@@ -131,7 +131,7 @@ def _kept_tags(tenants: Iterable[Tenant]) -> dict[UUID, set[str]]:
     rows = EnrolmentKey.objects.across_tenants().filter(tenant__in=[tenant.pk for tenant in tenants], revoked_at=None).exclude(tags=[])
     singles = Enrolment.objects.across_tenants().filter(tenant__in=[tenant.pk for tenant in tenants]).exclude(tags=None)
     for tenant_id, tags in (*rows.values_list("tenant_id", "tags"), *singles.values_list("tenant_id", "tags")):
-        found[tenant_id] |= set(tags)
+        found[tenant_id] |= set(tags or ())
     return found
 
 
