@@ -75,8 +75,11 @@ class ClusterSilent(ClusterError):
 
 
 class PolicyNotProven(PlacementError):
-    """The policy can be read, and what it is to hold does not hold. `faults` are the tenant's own tests that fail."""
+    """The policy can be read, and what it is to hold does not hold. `faults` are the tenant's own tests that fail.
 
-    def __init__(self, reason: str, faults: tuple[Fault, ...] = ()) -> None:
+    `evidence`: what the server said, which may speak of other tenants: for operators alone.
+    """
+
+    def __init__(self, reason: str, faults: tuple[Fault, ...] = (), evidence: str = "") -> None:
         super().__init__(reason)
-        self.faults = faults
+        self.faults, self.evidence = faults, evidence

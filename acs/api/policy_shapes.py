@@ -128,9 +128,9 @@ class ChangeShape(serializers.Serializer[Change]):
 
 
 class CostShape(serializers.Serializer[Any]):
-    form = serializers.ChoiceField(choices=["self", "literal"])
+    form = serializers.CharField(help_text="Of two equivalent forms of the server's document, self or literal, the cheaper one.")
     seconds = serializers.FloatField(help_text="Estimated, of one peer calculation of the tenant's server, all its tenants together.")
-    form_now = serializers.ChoiceField(choices=["self", "literal"])
+    form_now = serializers.CharField()
     seconds_now = serializers.FloatField()
     rules = serializers.IntegerField(help_text="That the server makes of this policy.")
 
@@ -143,7 +143,7 @@ class TestsShape(serializers.Serializer[Any]):
 
 class PreviewShape(serializers.Serializer[Preview]):
     matrix = MatrixShape()
-    gained = ChangeShape(many=True, source="difference.gained", help_text="What could be reached then and cannot now.")
+    gained = ChangeShape(many=True, source="difference.gained", help_text="What can be reached then and cannot now.")
     lost = ChangeShape(many=True, source="difference.lost")
     warnings = AdviceShape(many=True)
     tests = TestsShape()

@@ -176,7 +176,7 @@ def _store(request: HttpRequest, tenant: Tenant, form: PolicyForm, context: dict
     except PolicyRefused as refusal:
         context["faults"] = _placed(said["text"], refusal.faults)
     except PolicyNotProven as error:
-        context |= {"refused": str(error), "faults": _placed(said["text"], error.faults)}
+        context |= {"refused": str(error), "evidence": error.evidence, "faults": _placed(said["text"], error.faults)}
     except (TenantError, PlacementError) as error:
         context["refused"] = str(error)
     else:

@@ -109,11 +109,10 @@ class Reach:
         return (one for one in self.statements if one.account == self.account)
 
     def _stranger(self, peering_id: str) -> Point:
-        """The other side of a peering: what it offers is told in its words, who of it comes is its own affair."""
+        """The other side of a peering, in the words that both have agreed on."""
         peering = self.peerings[peering_id]
-        if peering.host == self.account:
-            return Point(f"peering:{peering_id}", PEERING, peering.guest)
-        return Point(f"peering:{peering_id}", PEERING, f"{peering.host}: {', '.join(word.text for word in peering.dst)}")
+        other, words = (peering.guest, peering.src) if peering.host == self.account else (peering.host, peering.dst)
+        return Point(f"peering:{peering_id}", PEERING, f"{other}: {', '.join(word.text for word in words)}")
 
     def stand_for(self, text: str, *, towards: bool) -> tuple[str, ...]:
         """The keys of what a word means as a destination (`towards`) or as a source; a key means itself. Nothing: it means nothing here."""

@@ -141,4 +141,4 @@ def _prove(tenant: Tenant, cluster: Cluster, world: World) -> None:
         log.warning("policy_not_proven", tenant=tenant.account, cluster_id=cluster.cluster_id, about=error.account, reason=error.reason)
         own = error.account == tenant.account
         reason = error.reason if own else _("The server does not hold the tenants apart with it; the operators can see why.")
-        raise PolicyNotProven(reason) from error
+        raise PolicyNotProven(reason, evidence=error.reason) from error

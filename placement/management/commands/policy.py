@@ -136,7 +136,9 @@ def _version(tenant: Tenant, number: int) -> PolicyVersion:
 
 
 def _first_line(error: PolicyRefused | PolicyNotProven) -> list[str]:
-    return [str(error)] if isinstance(error, PolicyNotProven) else ["The policy cannot be used as it is:"]
+    if isinstance(error, PolicyRefused):
+        return ["The policy cannot be used as it is:"]
+    return [str(error), error.evidence] if error.evidence not in ("", str(error)) else [str(error)]
 
 
 def _told(fault: Fault) -> str:

@@ -194,14 +194,15 @@ def test_prefixes_and_the_internet_are_reached_like_devices():
 
 def test_of_a_peering_each_side_sees_the_others_words_and_no_device_of_it():
     ours, theirs = [device("ours-1"), device("ours-2")], [device("printer-9", "print", account="bolt"), device("hidden", account="bolt")]
-    shared = PeeringFact("p1", "bolt", "acme", (Word("ours-1"),), (Word("tag:print"),), (Service("tcp", 631, 631),))
+    shared = PeeringFact("p1", "bolt", "acme", (Word("autogroup:member"),), (Word("tag:print"),), (Service("tcp", 631, 631),))
     bolts = json.dumps({"tagOwners": {"tag:print": ["autogroup:admin"]}})
     both = (tenant("", ours), tenant(bolts, theirs, account="bolt"))
     guest, host = reach(*both, peerings=[shared]), reach(*both, of="bolt", peerings=[shared])
     assert [str(one) for one in guest.services("acme-ours-1", "peering:p1")] == ["tcp:631"]
-    assert guest.services("acme-ours-2", "peering:p1") == ()
+    assert guest.services("acme-ours-2", "peering:p1") == guest.services("acme-ours-1", "peering:p1")
+    assert guest.services("peering:p1", "acme-ours-1") == ()
     assert guest.destinations["peering:p1"].label == "bolt: tag:print"
-    assert host.sources["peering:p1"].label == "acme"
+    assert host.sources["peering:p1"].label == "acme: autogroup:member"
     assert [str(one) for one in host.services("peering:p1", "bolt-printer-9")] == ["tcp:631"]
     seen = json.dumps([[alike.labels for alike in matrix.matrix(view).classes] for view in (guest,)])
     assert "printer-9" not in seen
