@@ -16,6 +16,7 @@ app.conf.beat_schedule = {
     "refill": {"task": "acs.tasks.refill_all", "schedule": 5.0, "options": {"expires": 5}},
     "policies": {"task": "acs.tasks.push_policies", "schedule": 1.0, "options": {"expires": 1}},
     "policies again": {"task": "acs.tasks.look_at_policies", "schedule": 300.0, "options": {"expires": 300}},
+    "audit": {"task": "acs.tasks.audit_all", "schedule": float(settings.AUDIT_SECONDS), "options": {"expires": settings.AUDIT_SECONDS}},
     "seal": {"task": "acs.tasks.seal_audit", "schedule": 10.0, "options": {"expires": 10}},
     "routes": {"task": "acs.tasks.sync_routes", "schedule": 10.0, "options": {"expires": 10}},
     "load": {"task": "acs.tasks.load_all", "schedule": float(settings.LOAD_SECONDS), "options": {"expires": settings.LOAD_SECONDS}},

@@ -14,6 +14,7 @@ from placement import history, logins, retention
 from placement.diagnosis import notes
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Echo, LoadSample, PollRun
+from placement.policies import findings
 from placement.policies import history as pushes
 from tenants import enrolments, groups, peerings, windows
 from tenants.models import Peering, SpentToken
@@ -45,6 +46,7 @@ def old(*, now: datetime) -> None:
     retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
     history.forget(now=now)
     pushes.forget(now=now)
+    findings.forget(now=now)
     notes.forget(before=asked)
     logins.forget(before=asked)
     retention.drop_due(Session.objects.all(), "expire_date", before=now)

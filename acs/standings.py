@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count
 
 from placement import mintings, outbox
-from placement.models import Alert, Cluster, Device, Grant, Heat, Waiting, Watch
+from placement.models import Alert, AuditFinding, Cluster, ClusterPolicy, Device, Grant, Heat, Waiting, Watch
 from placement.policies import history
 from tenants.models import AuditEvent, Tenant
 
@@ -103,6 +103,30 @@ def _policies(now: datetime) -> list[Standing]:
     return [
         Standing("acs_policy_waiting", "Clusters whose policy is behind what was asked for.", (), [((), len(waiting))]),
         Standing("acs_policy_age_seconds", "How long the first of what was asked for has waited.", ("cluster_id",), ages),
+        *_audits(now),
+    ]
+
+
+def _audits(now: datetime) -> list[Standing]:
+    """A kind of which nothing is open is 0 for every cluster that was audited, so that an alert rule sees it end."""
+    audited = ClusterPolicy.objects.filter(checked_at__isnull=False).exclude(cluster__state=Cluster.State.OFFLINE)
+    ages = dict(audited.values_list("cluster_id", "checked_at"))
+    rows = AuditFinding.objects.filter(over_at=None).order_by().values_list("cluster_id", "kind")
+    numbers = {(cluster_id, kind): count for cluster_id, kind, count in rows.annotate(Count("pk"))}
+    shown = sorted({(cluster_id, kind) for cluster_id in ages for kind in AuditFinding.Kind.values} | numbers.keys())
+    return [
+        Standing(
+            "acs_findings_open",
+            "What servers run or hold and ACS did not mean.",
+            ("cluster_id", "kind"),
+            [(labels, numbers.get(labels, 0)) for labels in shown],
+        ),
+        Standing(
+            "acs_audit_age_seconds",
+            "Time since the last complete audit began.",
+            ("cluster_id",),
+            [((cluster_id,), (now - at).total_seconds()) for cluster_id, at in sorted(ages.items()) if at],
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from placement import load, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.models import Cluster
-from placement.policies import pushing, wishes, writers
+from placement.policies import auditing, pushing, wishes, writers
 from tenants import audit, issuers
 from tenants.models import Tenant
 
@@ -120,6 +120,18 @@ def push_cluster(cluster_id: str) -> None:
 def look_at_policies() -> None:
     """A wish for every cluster with tenants: what changed and asked for nothing is pushed after all, and the same document again is not."""
     wishes.touch_all(now=timezone.now())
+
+
+@shared_task
+def audit_all() -> None:
+    """Ask for an audit of every cluster that serves."""
+    for cluster_id in auditing.served():
+        audit_cluster.apply_async((cluster_id,), expires=settings.AUDIT_SECONDS)
+
+
+@shared_task
+def audit_cluster(cluster_id: str) -> None:
+    metrics.count_audit(cluster_id, auditing.audit(cluster_id, timezone.now()).outcome)
 
 
 @shared_task

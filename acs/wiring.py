@@ -28,7 +28,7 @@ AFTER_PUSHES: tuple[Hook, ...] = (routing.after_push,)  # what waits for a docum
 
 
 def connect() -> None:
-    audit.FOLLOWERS[:] = [seal_soon, sweep_soon, push_soon]
+    audit.FOLLOWERS[:] = [seal_soon, sweep_soon, push_soon, audit_soon]
 
 
 def seal_soon(event: AuditEvent) -> None:  # noqa: ARG001 - a follower's signature
@@ -54,6 +54,13 @@ def push_soon(event: AuditEvent) -> None:
         wishes.touch_of(event.tenant_id, now=event.at)
     elif event.verb == "policy.push":
         enqueue(push_cluster, event.target)
+
+
+def audit_soon(event: AuditEvent) -> None:
+    from acs.tasks import audit_cluster
+
+    if event.verb == "cluster.audit":
+        enqueue(audit_cluster, event.target)
 
 
 def refill_soon(cluster_id: str) -> None:

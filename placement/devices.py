@@ -154,7 +154,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
         online=bool(sighting.online),
         first_online_at=seen_at if sighting.online else None,
         last_seen=sighting.last_seen,
-        tags=list(sighting.tags),
+        tags=list(sighting.tags) if taking.are_given(tenant_id, sighting.account, sighting.tags, key_id=sighting.key_id) else [],
         joined_at=sighting.joined_at,
         seen_at=max(seen_at, sighting.joined_at) if sighting.joined_at <= now else seen_at,
         unexpected=unexpected,
@@ -193,7 +193,9 @@ def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> bool:
         changed["last_seen"] = sighting.last_seen
     if device.seen_at <= seen_at:
         changed |= {name: getattr(sighting, name) for name in COPIED if getattr(device, name) != getattr(sighting, name)}
-        if list(sighting.tags) != device.tags:
+        if list(sighting.tags) != device.tags and taking.are_given(
+            device.tenant_id, sighting.account, sighting.tags, key_id=sighting.key_id
+        ):
             changed["tags"] = list(sighting.tags)
         changed |= _regranted(device, sighting)
         if changed or sighting.online is None:

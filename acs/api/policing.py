@@ -1,4 +1,4 @@
-"""Which policy a cluster runs, for operators' programs."""
+"""Which policy a cluster runs, and what audits found on it, for operators' programs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from acs.api.bodies import Fields
 from acs.api.documents import answers
+from acs.api.pages import CursorPages
 from acs.api.scoped import View
 from acs.api.shapes import ModelShape
-from placement.models import Cluster, PolicyPush
-from placement.policies import history, writers
+from placement.models import AuditFinding, Cluster, PolicyPush
+from placement.policies import findings, history, writers
 from tenants.errors import WrongState
 
 
@@ -57,3 +59,42 @@ class PolicyOfCluster(View):
     def _cluster(self, cluster_id: str) -> Cluster:
         cluster: Cluster = self.one(Cluster.objects.all(), pk=cluster_id)
         return cluster
+
+
+class FindingShape(ModelShape[AuditFinding]):
+    """Something that a server ran or held and ACS did not mean."""
+
+    account = serializers.CharField(source="tenant.account", default=None, help_text="The tenant that it is about, if any.")
+    evidence = serializers.JSONField(help_text="What the server showed, when it was last found.")
+
+    class Meta:
+        model = AuditFinding
+        fields = [
+            *("id", "kind", "subject", "account", "first_at", "last_at", "times", "over_at", "repair", "repaired_at", "evidence"),
+        ]
+        read_only_fields = fields
+
+
+class FindingFilters(Fields):
+    """Which findings."""
+
+    kind = serializers.ChoiceField(choices=AuditFinding.Kind.choices, required=False)
+    over = serializers.BooleanField(required=False, help_text="With true, those that are over too.")
+
+
+class FindingsOfCluster(View):
+    """What audits found on a cluster and is still so, the latest first."""
+
+    scope, operator_only = "clusters", True
+    ordering, filters = ("-last_at", "-id"), FindingFilters
+
+    @extend_schema(
+        operation_id="clusters_findings_list",
+        parameters=[FindingFilters],
+        responses=answers({200: FindingShape(many=True)}, 400, 401, 403, 404),
+    )
+    def get(self, request: Request, cluster_id: str) -> Response:
+        asked = self.filters.of_query(request, besides=CursorPages.parameters)
+        cluster: Cluster = self.one(Cluster.objects.all(), pk=cluster_id)
+        rows = findings.of(cluster.pk, past=asked.pop("over", False))
+        return self.page(rows.filter(**asked).select_related("tenant"), FindingShape)

@@ -58,6 +58,7 @@ urlpatterns = [
     path("clusters", living.Clusters.as_view()),
     path("clusters/<slug:cluster_id>", living.OneCluster.as_view()),
     path("clusters/<slug:cluster_id>/policy", policing.PolicyOfCluster.as_view()),
+    path("clusters/<slug:cluster_id>/findings", policing.FindingsOfCluster.as_view()),
     path("placement/pools", placing.Pools.as_view()),
     path("placement/decisions", placing.Decisions.as_view()),
     path("placement/decisions/<uuid:decision_id>", placing.OneDecision.as_view()),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import connection
+from django.db.models import QuerySet
 
 from placement.models import AuditFinding
 
 log = structlog.get_logger(__name__)
 
 LONGEST_TEXT = 100_000  # characters of a document that is kept
+KEPT = timedelta(days=90)  # of what is over
+AT_ONCE = 500  # evidence may be large
 
 # one statement: two auditors that see the same open one row. What was repaired and is found again is not repaired
 KEEP = """
@@ -37,6 +40,25 @@ def keep(
     if times == 1:
         log.error("finding_opened", cluster_id=cluster_id, kind=kind.value, subject=subject)
     return AuditFinding.objects.get(pk=number)
+
+
+def of(cluster_id: str = "", *, past: bool = False) -> QuerySet[AuditFinding]:
+    """What is open, or with `past` also what is over, of one cluster or all, the latest first."""
+    rows = AuditFinding.objects.filter(cluster=cluster_id) if cluster_id else AuditFinding.objects.all()
+    return (rows if past else rows.filter(over_at=None)).order_by("-last_at", "-pk")
+
+
+def forget(*, now: datetime) -> int:
+    """Drop what has been over for long enough. Returns how many."""
+    dropped, old = 0, AuditFinding.objects.filter(over_at__lt=now - KEPT)
+    while oldest := list(old.order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
+        dropped += AuditFinding.objects.filter(pk__in=oldest).delete()[0]
+    return dropped
+
+
+def document(text: str) -> dict[str, Any]:
+    """A document as evidence, at most LONGEST_TEXT characters of it."""
+    return {"document": text[:LONGEST_TEXT], "characters": len(text)}
 
 
 def over(cluster_id: str, kind: AuditFinding.Kind, subject: str, *, now: datetime) -> bool:

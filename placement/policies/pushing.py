@@ -17,6 +17,7 @@ from placement.headscale.admin import Admin
 from placement.models import Alert, AuditFinding, Cluster, PolicyPush
 from placement.policies import bookkeeping, findings, writers
 from placement.policies.choosing import choose
+from placement.policies.compiling import digest_of
 from placement.policies.proving import NotProven
 from placement.policies.writers import Fenced, Writer
 
@@ -164,7 +165,8 @@ def _runs_already(writer: Writer, admin: Admin, row: PolicyPush) -> bool:
 
 def keep_foreign(cluster_id: str, document: str, *, now: datetime) -> AuditFinding:
     """A policy that ACS did not write stands on a cluster of ACS. Its alert stays open until an audit finds the cluster in order."""
-    evidence = {"document": document[: findings.LONGEST_TEXT], "characters": len(document)}
-    found = findings.keep(cluster_id, AuditFinding.Kind.POLICY_FOREIGN, "policy", evidence, now=now)
+    kind = AuditFinding.Kind.POLICY_FOREIGN
+    found = findings.keep(cluster_id, kind, digest_of(document), findings.document(document), now=now)
+    findings.repaired(found, "replaced by the next push", now=now)
     alerts.raise_(Alert.Kind.POLICY_FOREIGN, cluster_id, facts={"characters": len(document)}, now=now)
     return found
