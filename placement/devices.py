@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef
 from placement import slots
 from placement.headscale.admin import Node
 from placement.models import Binding, Device, DeviceLogin, Grant, Watch
-from placement.policies import noticing
+from placement.policies import noticing, taking
 
 log = structlog.get_logger(__name__)
 

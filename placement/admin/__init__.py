@@ -31,6 +31,6 @@ __all__ = [
     "routes",
     "stock",
 ]
-from placement.admin import clusters, diagnosis, engine, findings, living, logins, plans, policies, regions, reports, routes, stock
+from placement.admin import findings
 
 __all__ = ["clusters", "diagnosis", "engine", "findings", "living", "logins", "plans", "policies", "regions", "reports", "routes", "stock"]
