@@ -14,6 +14,8 @@ from placement import history, logins, retention
 from placement.diagnosis import notes
 from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Echo, LoadSample, PollRun
+from placement.policies import findings
+from placement.policies import history as pushes
 from tenants import enrolments, groups, peerings, windows
 from tenants.models import Peering, SpentToken
 
@@ -43,6 +45,8 @@ def old(*, now: datetime) -> None:
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
     retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
     history.forget(now=now)
+    pushes.forget(now=now)
+    findings.forget(now=now)
     notes.forget(before=asked)
     logins.forget(before=asked)
     retention.drop_due(Session.objects.all(), "expire_date", before=now)

@@ -36,6 +36,8 @@ BOOTSTRAP_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 POLLS = Counter("acs_polls", "Polls of clusters by outcome.", ["outcome", "cluster_id"])
+AUDITS = Counter("acs_audits", "Audits of clusters by outcome (away: the server could not be looked at).", ["outcome", "cluster_id"])
+PUSHES = Counter("acs_policy_pushes", "Documents for clusters by what became of them.", ["outcome", "cluster_id"])
 
 
 class Outcome:
@@ -63,6 +65,14 @@ def bootstrap() -> Iterator[Outcome]:
 
 def count_poll(cluster_id: str, outcome: str) -> None:
     POLLS.labels(outcome, cluster_id).inc()
+
+
+def count_audit(cluster_id: str, outcome: str) -> None:
+    AUDITS.labels(outcome, cluster_id).inc()
+
+
+def count_push(cluster_id: str, outcome: str) -> None:
+    PUSHES.labels(outcome, cluster_id).inc()
 
 
 @require_safe

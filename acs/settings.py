@@ -115,6 +115,7 @@ DEFAULT_FROM_EMAIL = env.str("ACS_EMAIL_FROM", default="acs@localhost")
 
 # ---- clusters --------------------------------------------------------------------------------------------------------
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
+AUDIT_SECONDS = env.int("ACS_AUDIT_SECONDS", default=300)  # how often what each server runs is compared with what ACS meant
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
 READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be
 PLACEMENT_REFRESH_SECONDS = env.float("ACS_PLACEMENT_REFRESH_SECONDS", default=5.0)  # how old a web process's view of the fleet may grow

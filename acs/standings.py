@@ -10,7 +10,8 @@ from typing import Any
 from django.db.models import Count
 
 from placement import mintings, outbox
-from placement.models import Alert, Cluster, Device, Grant, Heat, Waiting, Watch
+from placement.models import Alert, AuditFinding, Cluster, ClusterPolicy, Device, Grant, Heat, Waiting, Watch
+from placement.policies import history
 from tenants.models import AuditEvent, Tenant
 
 
@@ -50,6 +51,7 @@ def look(now: datetime) -> list[Standing]:
         Standing("acs_cluster_poll_failures", "Failed polls in a row.", ("cluster_id",), [((c,), failures) for c, _, failures in watched]),
         *_engine(now),
         *_minting(now),
+        *_policies(now),
         Standing("acs_audit_unsealed", "Audit events without a place in their chain.", (), [((), unsealed)]),
         Standing("acs_outbox_depth", "Events of the fleet that wait for the consumer.", (), [((), waiting.depth)]),
         Standing("acs_outbox_lag_seconds", "Age of the oldest of them.", (), [((), waiting.lag(now))]),
@@ -92,6 +94,39 @@ def _minting(now: datetime) -> list[Standing]:
     )
     return [
         Standing(name, meaning, ("cluster_id",), [((line.cluster_id,), of(line)) for line in lines]) for name, meaning, of in per_cluster
+    ]
+
+
+def _policies(now: datetime) -> list[Standing]:
+    waiting = history.waits()
+    ages = [((cluster_id,), (now - since).total_seconds()) for cluster_id, since in waiting if since]
+    return [
+        Standing("acs_policy_waiting", "Clusters whose policy is behind what was asked for.", (), [((), len(waiting))]),
+        Standing("acs_policy_age_seconds", "How long the first of what was asked for has waited.", ("cluster_id",), ages),
+        *_audits(now),
+    ]
+
+
+def _audits(now: datetime) -> list[Standing]:
+    """A kind of which nothing is open is 0 for every cluster that was audited, so that an alert rule sees it end."""
+    audited = ClusterPolicy.objects.filter(checked_at__isnull=False).exclude(cluster__state=Cluster.State.OFFLINE)
+    ages = dict(audited.values_list("cluster_id", "checked_at"))
+    rows = AuditFinding.objects.filter(over_at=None).order_by().values_list("cluster_id", "kind")
+    numbers = {(cluster_id, kind): count for cluster_id, kind, count in rows.annotate(Count("pk"))}
+    shown = sorted({(cluster_id, kind) for cluster_id in ages for kind in AuditFinding.Kind.values} | numbers.keys())
+    return [
+        Standing(
+            "acs_findings_open",
+            "What servers run or hold and ACS did not mean.",
+            ("cluster_id", "kind"),
+            [(labels, numbers.get(labels, 0)) for labels in shown],
+        ),
+        Standing(
+            "acs_audit_age_seconds",
+            "Time since the last complete audit began.",
+            ("cluster_id",),
+            [((cluster_id,), (now - at).total_seconds()) for cluster_id, at in sorted(ages.items()) if at],
+        ),
     ]
 
 

@@ -15,6 +15,7 @@ from placement import load, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.models import Cluster
+from placement.policies import auditing, pushing, wishes, writers
 from tenants import audit, issuers
 from tenants.models import Tenant
 
@@ -98,6 +99,39 @@ def refill_cluster(cluster_id: str) -> None:
     """Keys for the queue of an external cluster, then for its tenants' stock. What is left to do goes to the next task."""
     if refill.refill(cluster_id):
         wiring.enqueue(refill_cluster, cluster_id)
+
+
+@shared_task
+def push_policies() -> None:
+    """Ask for a push of every cluster whose wishes have waited long enough."""
+    for cluster_id in writers.ripe(now=timezone.now()):
+        push_cluster.apply_async((cluster_id,), expires=10)
+
+
+@shared_task
+def push_cluster(cluster_id: str) -> None:
+    begun = timezone.now()
+    done = pushing.push(cluster_id, begun, after=wiring.AFTER_PUSHES)
+    if done is not None:
+        metrics.count_push(cluster_id, done.state if done.started_at >= begun else "unchanged")
+
+
+@shared_task
+def look_at_policies() -> None:
+    """A wish for every cluster with tenants: what changed and asked for nothing is pushed after all, and the same document again is not."""
+    wishes.touch_all(now=timezone.now())
+
+
+@shared_task
+def audit_all() -> None:
+    """Ask for an audit of every cluster that serves."""
+    for cluster_id in auditing.served():
+        audit_cluster.apply_async((cluster_id,), expires=settings.AUDIT_SECONDS)
+
+
+@shared_task
+def audit_cluster(cluster_id: str) -> None:
+    metrics.count_audit(cluster_id, auditing.audit(cluster_id, timezone.now()).outcome)
 
 
 @shared_task

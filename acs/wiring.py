@@ -9,7 +9,10 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from placement import routing
 from placement.models import Binding
+from placement.policies import wishes
+from placement.policies.pushing import Hook
 from tenants import audit
 from tenants.models import AuditEvent
 
@@ -19,9 +22,13 @@ log = structlog.get_logger(__name__)
 # acts after which keys that were handed out, or devices, have lost their right: their server is told at once, not by the next sweep
 TAKING = frozenset({"tenant.suspend", "tenant.close", "enrolment_key.revoke", "enrolment.disable", "enrolment.put"})
 
+# acts after which a cluster's document may read differently: tenants come and go, and documents name people
+SPEAKING = frozenset({"tenant.suspend", "tenant.resume", "tenant.close", "tenant.reopen", "member.add", "member.remove"})
+AFTER_PUSHES: tuple[Hook, ...] = (routing.after_push,)  # what waits for a document to run
+
 
 def connect() -> None:
-    audit.FOLLOWERS[:] = [seal_soon, sweep_soon]
+    audit.FOLLOWERS[:] = [seal_soon, sweep_soon, push_soon, audit_soon]
 
 
 def seal_soon(event: AuditEvent) -> None:  # noqa: ARG001 - a follower's signature
@@ -37,6 +44,23 @@ def sweep_soon(event: AuditEvent) -> None:
     if event.verb in TAKING and event.tenant_id is not None:
         for cluster_id in Binding.objects.of(event.tenant_id).values_list("cluster_id", flat=True):
             enqueue(sweep_cluster, cluster_id)
+
+
+def push_soon(event: AuditEvent) -> None:
+    """A wish that is lost with its process is made good by the schedule, which compiles every cluster again."""
+    from acs.tasks import push_cluster
+
+    if event.verb in SPEAKING and event.tenant_id is not None:
+        wishes.touch_of(event.tenant_id, now=event.at)
+    elif event.verb == "policy.push":
+        enqueue(push_cluster, event.target)
+
+
+def audit_soon(event: AuditEvent) -> None:
+    from acs.tasks import audit_cluster
+
+    if event.verb == "cluster.audit":
+        enqueue(audit_cluster, event.target)
 
 
 def refill_soon(cluster_id: str) -> None:

@@ -24,6 +24,7 @@ from placement.engine.hints import hinted
 from placement.engine.regions import NotAllowed, Preference, Wish
 from placement.errors import ClusterError, NoClusterAvailable, PlacementError, RegionNotInPlan
 from placement.models import Binding, Cluster, Region
+from placement.policies import wishes
 from placement.snapshots import Snapshot
 from tenants.models import Tenant
 
@@ -170,6 +171,7 @@ def _bind_to(cluster_id: str, tenant: Tenant, asked: Asked, looks: list[Look], *
         )
         decisions.store_placed(tenant, cluster_id, asked, looks, now=now)
         waiting.leave(tenant)
+        wishes.touch(cluster_id, now=now)
     return binding
 
 

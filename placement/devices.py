@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef
 from placement import slots
 from placement.headscale.admin import Node
 from placement.models import Binding, Device, DeviceLogin, Grant, Watch
-from placement.policies import wishes
+from placement.policies import noticing, taking
 
 log = structlog.get_logger(__name__)
 
@@ -100,20 +100,22 @@ def observe(
     tenants = _tenants(cluster_id, {sighting.account for sighting in sightings})
     buried = _buried_since(cluster_id, seen_at)
     strangers = 0
+    changed: list[Device] = []
     for sighting in sightings:
         if sighting.node_id in buried:
             continue
         device = known.pop(sighting.node_id, None)
         if device is not None:
-            _refresh(device, sighting, seen_at=seen_at)
+            changed += [device] if _refresh(device, sighting, seen_at=seen_at) else []
         elif sighting.account in tenants:
-            _appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now)
+            changed.append(_appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now))
         else:
             strangers += 1
     left = [device for device in known.values() if device.node_id in gone or (complete and device.seen_at < seen_at)]
     _bury(left, now=now)
     _inherit(cluster_id)
     _separate_machines(cluster_id, now=now)
+    noticing.noticed(cluster_id, [*changed, *left], now=now)
     return strangers
 
 
@@ -134,7 +136,7 @@ def _buried_since(cluster_id: str, moment: datetime) -> set[int]:
     return set(gone.values_list("node_id", flat=True))
 
 
-def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> None:
+def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: datetime, now: datetime) -> Device:
     grant = _grant(cluster_id, tenant_id, sighting.key_id)
     login = _login(cluster_id, tenant_id, sighting) if sighting.key_id is None else None
     promised = grant or login
@@ -143,7 +145,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
     )
     if unexpected:
         log.warning("unexpected_device", cluster_id=cluster_id, node_id=sighting.node_id, account=sighting.account)
-    Device.objects.create(
+    return Device.objects.create(
         tenant_id=tenant_id,
         cluster_id=cluster_id,
         node_id=sighting.node_id,
@@ -152,7 +154,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
         online=bool(sighting.online),
         first_online_at=seen_at if sighting.online else None,
         last_seen=sighting.last_seen,
-        tags=list(sighting.tags),
+        tags=list(sighting.tags) if taking.are_given(tenant_id, sighting.account, sighting.tags, key_id=sighting.key_id) else [],
         joined_at=sighting.joined_at,
         seen_at=max(seen_at, sighting.joined_at) if sighting.joined_at <= now else seen_at,
         unexpected=unexpected,
@@ -178,8 +180,8 @@ def _login(cluster_id: str, tenant_id: UUID, sighting: Sighting) -> DeviceLogin 
     return named.order_by("-claimed_at").first() or waiting.order_by("claimed_at").first()
 
 
-def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
-    """Write only what changed: most devices are as they were."""
+def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> bool:
+    """Write only what changed: most devices are as they were. Whether it is something that policies speak of."""
     changed: dict[str, object] = {}
     if sighting.online is not None and sighting.online != device.online:
         changed["online"] = sighting.online
@@ -191,14 +193,18 @@ def _refresh(device: Device, sighting: Sighting, *, seen_at: datetime) -> None:
         changed["last_seen"] = sighting.last_seen
     if device.seen_at <= seen_at:
         changed |= {name: getattr(sighting, name) for name in COPIED if getattr(device, name) != getattr(sighting, name)}
-        if list(sighting.tags) != device.tags:
+        if list(sighting.tags) != device.tags and taking.are_given(
+            device.tenant_id, sighting.account, sighting.tags, key_id=sighting.key_id
+        ):
             changed["tags"] = list(sighting.tags)
-            wishes.touch(device.cluster_id, now=seen_at)
         changed |= _regranted(device, sighting)
         if changed or sighting.online is None:
             changed["seen_at"] = seen_at
     if changed:
         Device.objects.of(device.tenant_id).filter(pk=device.pk, gone_at=None).update(**changed)
+    if "tags" in changed:
+        device.tags = [*device.tags, *sighting.tags]  # of both lives, for who notices
+    return not noticing.SPOKEN_OF.isdisjoint(changed)
 
 
 def _regranted(device: Device, sighting: Sighting) -> dict[str, object]:

@@ -117,6 +117,18 @@ def _sighting(row: tuple[Any, ...]) -> Sighting:
     )
 
 
+OWNERS = """
+select n.id, coalesce(u.name, ''), n.tags from headscale.nodes n left join headscale.users u on u.id = n.user_id
+where n.cluster_id = %s and n.deleted_at is null
+"""
+
+
+def owners(cursor: Cursor, cluster_id: str) -> dict[int, tuple[str, tuple[str, ...]]]:
+    """The user's name (empty for none) and the tags of every node, by its id."""
+    cursor.execute(OWNERS, [cluster_id])
+    return {node_id: (user, tuple(json.loads(tags or "[]") or ())) for node_id, user, tags in cursor.fetchall()}
+
+
 def key_facts(cursor: Cursor, cluster_id: str, key_ids: Sequence[int]) -> dict[int, KeyFact]:
     cursor.execute(
         "select id, used, expiration from headscale.pre_auth_keys where cluster_id = %s and id = any(%s)", [cluster_id, list(key_ids)]

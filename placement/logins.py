@@ -21,6 +21,7 @@ from placement import devices, slots
 from placement.devices import Sighting
 from placement.errors import LoginTaken, NotPlacedYet
 from placement.models import Device, DeviceLogin
+from placement.policies import noticing
 from placement.settling import PATIENCE
 from tenants import audit, members, people
 from tenants.errors import QuotaExceeded
@@ -117,6 +118,7 @@ def mark_registered(login: DeviceLogin, seen: Sighting, *, seen_at: datetime, no
     device = Device.objects.of(login.tenant_id).select_related("slot").filter(cluster_id=login.cluster_id, node_id=seen.node_id).first()
     if device is not None and device.gone_at is None:
         _seat(device, login)
+        noticing.noticed(login.cluster_id, [device], now=now)
     slots.release_empty(login.tenant_id, seen_from=now, now=now)
     _record("device_login.register", login, actor=_actor(login), now=now, node_id=seen.node_id, name=seen.name)
 
@@ -176,6 +178,7 @@ def _settle(login: DeviceLogin, *, is_sure: bool, now: datetime) -> None:
         log.info("silent_login_found", cluster_id=login.cluster_id, login=str(login.pk), node_id=device.node_id)
         if is_sure:
             Device.objects.of(login.tenant_id).filter(pk=device.pk).update(brought_by=login.user_id)
+            noticing.noticed(login.cluster_id, [device], now=now)
         _record("device_login.register", login, actor=SYSTEM, now=now, node_id=device.node_id, name=device.name)
 
 

@@ -19,6 +19,7 @@ from placement.headscale.admin import Admin
 from placement.headscale.fleet import admin_keys, connect, fleets, noise, roles
 from placement.inspection import RegistrationRefused
 from placement.models import Binding, Cluster
+from placement.policies import pushing, writers
 from tenants import audit
 
 ADMIN_KEY_LIFETIME = timedelta(days=3650)  # ACS's own key; `--new-admin-key` replaces it
@@ -87,7 +88,7 @@ def register(
     with clusters.admin_of(cluster) as admin:
         facts = _look(cluster, admin)
         inspection.check_metrics(cluster_id, cluster.metrics_url, timeout=settings.CLUSTER_TIMEOUT)
-        done = _settle_policy(cluster, admin, replace_policy=replace_policy)
+        done = _settle_policy(cluster, admin, replace_policy=replace_policy, now=now)
     registered = _admit(cluster, facts, done, cordoned=cordoned, actor=actor, now=now)
     return Registration(registered, facts.version, done)
 
@@ -191,8 +192,11 @@ def _look(cluster: Cluster, admin: Admin) -> Facts:
     return Facts(version, noise_key)
 
 
-def _settle_policy(cluster: Cluster, admin: Admin, *, replace_policy: bool) -> str:
-    """Store the base policy, unless tenants live here under a policy of ours. Raises: ForeignPolicy, PolicyRejected, PolicyNotInDatabase, NoAnswer."""
+def _settle_policy(cluster: Cluster, admin: Admin, *, replace_policy: bool, now: datetime) -> str:
+    """Store the base policy or, where tenants live here under none of ours, what they wish for.
+
+    Raises: ForeignPolicy, PolicyRejected, PolicyNotInDatabase, NoAnswer.
+    """
     present = inspection.read_policy(admin)
     if present is not None and not policy.is_ours(present.document) and not replace_policy:
         raise inspection.ForeignPolicy(
@@ -200,10 +204,22 @@ def _settle_policy(cluster: Cluster, admin: Admin, *, replace_policy: bool) -> s
             "(`headscale policy get`) and register with --replace-policy."
         )
     has_tenants = Binding.objects.across_tenants().filter(cluster_id=cluster.pk).exists()
-    if present is not None and policy.is_ours(present.document) and (has_tenants or present.document == policy.base()):
+    is_base = present is not None and present.document == policy.base()
+    if present is not None and policy.is_ours(present.document) and has_tenants and not is_base:
         return "kept"
-    inspection.store_policy(admin, policy.base())
+    if has_tenants and (compiled := _push(cluster, now)) is not None:
+        return "kept" if present is not None and present.document == compiled else "stored" if present is None else "replaced"
+    if is_base:
+        return "kept"
+    inspection.store_policy(admin, policy.base())  # keeps tenants apart; what else they wish for is pushed as soon as it can be
     return "stored" if present is None else "replaced"
+
+
+def _push(cluster: Cluster, now: datetime) -> str | None:
+    """The server lost what its tenants wish for, or never had it: the document that it runs now, unless it cannot be brought there at once."""
+    writers.distrust(cluster.pk, now=now)
+    done = pushing.write(cluster, now)
+    return done.document if done is not None and done.state == done.State.STORED else None
 
 
 @transaction.atomic

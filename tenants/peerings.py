@@ -28,6 +28,7 @@ MOST_WORDS = 200  # of one list
 OFFER_HELD = timedelta(days=30)
 LONGEST_DESCRIPTION = 200
 KINDS = frozenset({EVERYONE, MEMBER, TAGGED, names.GROUP, names.TAG, names.DEVICE, names.ADDRESS})
+AT_ONCE = 10_000  # old offers ended by one run of the task
 FORGETTING = "system:forgetting"
 
 State = Peering.State
@@ -101,20 +102,27 @@ def end(peering: Peering, *, by: Tenant | None, actor: str, now: datetime) -> Pe
 
     Who of a tenant did it is in that tenant's audit; the other one is told the account. Raises: WrongState when it is ended already.
     """
+    return _end(peering, OPEN, by=by, actor=actor, now=now)
+
+
+def _end(peering: Peering, states: Sequence[str], *, by: Tenant | None, actor: str, now: datetime) -> Peering:
+    """Raises: WrongState unless it is in one of these."""
     row = _row(peering)
-    was = row.select_for_update(of=("self",)).get().state
-    if row.filter(state__in=OPEN).update(state=State.ENDED, ended_at=now, ended_by=_name(by, actor)) != 1:
-        raise WrongState(_("the peering is ended"))
-    _tell("end", peering, by=by, actor=actor, now=now, was=was)
+    found = row.select_for_update(of=("self",)).get()
+    if found.state not in states:
+        raise WrongState(_("the peering is %(state)s") % {"state": found.get_state_display()})
+    row.update(state=State.ENDED, ended_at=now, ended_by=_name(by, actor))
+    _tell("end", peering, by=by, actor=actor, now=now, was=found.state)
     return row.get()
 
 
 def end_old_offers(*, now: datetime) -> int:
     """Offers that nobody accepted for OFFER_HELD. Returns how many."""
     ended = 0
-    for peering in Peering.objects.across_tenants().filter(state=State.OFFERED, offered_at__lte=now - OFFER_HELD).iterator():
-        with suppress(WrongState):  # somebody was faster
-            end(peering, by=None, actor=FORGETTING, now=now)
+    old = Peering.objects.across_tenants().filter(state=State.OFFERED, offered_at__lte=now - OFFER_HELD)
+    for peering in list(old.select_related("host", "guest")[:AT_ONCE]):
+        with suppress(WrongState), transaction.atomic():  # somebody was faster
+            _end(peering, (State.OFFERED,), by=None, actor=FORGETTING, now=now)
             ended += 1
     return ended
 

@@ -29,7 +29,7 @@ class HasScope(BasePermission):
             raise NotFound
         if account is not None:
             structlog.contextvars.bind_contextvars(tenant=account)
-        reading = request.method in SAFE_METHODS
+        reading = request.method in SAFE_METHODS or getattr(view, "only_reads", False)
         if not caller.may(view.scope, read_only=reading):
             return False
         if caller.tenant is not None and caller.tenant.state != Tenant.State.ACTIVE and not reading:

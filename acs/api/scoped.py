@@ -21,10 +21,11 @@ from tenants.tokens import Caller
 
 
 class View(GenericAPIView[Any]):
-    """One resource. `scope` is what a token needs for it; `operator_only` hides it from tenants."""
+    """One resource. `scope` is what a token needs for it; `operator_only` hides it from tenants; `only_reads`: its POST changes nothing."""
 
     scope = ""
     operator_only = False
+    only_reads = False
     filters: type[Fields] = Fields
     parser_classes = (StrictJsonParser,)
     http_method_names = ["get", "head", "post", "patch", "delete"]

@@ -30,3 +30,9 @@ def touch_of(tenant: Tenant | UUID, *, now: datetime) -> None:
     cluster_id = Binding.objects.of(tenant).values_list("cluster_id", flat=True).first()
     if cluster_id is not None:
         touch(cluster_id, now=now)
+
+
+def touch_all(*, now: datetime) -> None:
+    """The same for every cluster that tenants live on."""
+    for cluster_id in Binding.objects.across_tenants().order_by("cluster_id").values_list("cluster_id", flat=True).distinct():
+        touch(cluster_id, now=now)

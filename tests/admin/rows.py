@@ -34,7 +34,7 @@ from placement.models import (
     Watch,
 )
 from placement.policies import peerings
-from tenants import audit, enrolments, groups, tokens, trust
+from tenants import audit, enrolments, groups, netpolicy, tokens, trust
 from tenants.models import Membership
 from tests import factories
 
@@ -52,6 +52,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         groups.make(tenant, f"tills-{n}", now=now, actor="system:tests")
         trust.make(tenant, f"ci-{n}", issuer="https://issuer.example", audience="acs", subject="repo:*:main", now=now, actor="system:tests")
         enrolments.put(tenant, f"till-{n}", state="disabled", reason="stolen", now=now, actor="system:tests")
+        netpolicy.put(tenant, f"// till-{n}\n{{}}", expected=0, note=f"till-{n}", now=now, actor="system:tests")
         person = User.objects.create(username=f"person-{n}")
         Membership.objects.create(tenant=tenant, user=person, role="owner")
         Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=n + 1, expected_load=5, reason="the emptiest")

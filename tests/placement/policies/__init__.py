@@ -1,0 +1,1 @@
+"""Tenants' policies as their servers run them."""

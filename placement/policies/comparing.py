@@ -1,0 +1,272 @@
+"""What a server shows beside what ACS meant: packet filters, users, nodes, routes, memory. Pure.
+
+A fault is what one look shows; a race could explain it, so placement/policies/auditing.py looks twice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate, product
+from typing import Any
+
+from placement import policy, routerules
+from placement.headscale.admin import Node
+from placement.headscale.debug import FilterRule
+from placement.policies.facts import EXIT, Network
+
+# the kinds of models.AuditFinding that come of a comparison here
+FILTER, STRANGER_USER, USER_MISSING, STRANGER_NODE = "filter", "stranger-user", "user-missing", "stranger-node"
+TAG, OWNER, ROUTE, MEMORY = "tag", "owner", "route", "memory"
+
+STRANGER = ""  # whose devices are no tenant's
+MOST_CROSSINGS = 20  # without any policy all tenants reach all others
+MOST_OF_A_RULE = 40  # sources and targets that are kept as evidence
+
+Interval = tuple[int, int, int]  # version of IP, first, last
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that ACS did not mean. `account`: whose tenant it concerns, if anybody's; `node_id` where it is about a node."""
+
+    kind: str
+    subject: str
+    evidence: Mapping[str, Any]
+    account: str = ""
+    node_id: int | None = None
+
+    @property
+    def key(self) -> Pair:
+        return self.kind, self.subject
+
+
+@dataclass(frozen=True)
+class Known:
+    """A device as ACS knows it: `tags` are those that ACS gave or took for its tenant's own, in the server's words; `routes` those that may be approved."""
+
+    account: str
+    machine_key: str
+    tags: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Meant:
+    """What ACS means a cluster to hold.
+
+    `users`: the id of each tenant's user by account; `tags`: the server's tags that each tenant declares or still has; `homeless`: accounts of tenants
+    that are being placed; `silent`: accounts whose devices reach nobody; `peered`: pairs (guest, host).
+    """
+
+    users: Mapping[str, int]
+    devices: Mapping[int, Known]
+    tags: Mapping[str, Collection[str]] = field(default_factory=dict)
+    homeless: Collection[str] = ()
+    silent: Collection[str] = ()
+    peered: Collection[Pair] = ()
+
+
+# ---- packet filters ------------------------------------------------------------------------------------------------------
+
+
+class Holdings:
+    """Who holds which addresses: devices their own, tenants what their routers route. Asked for a thousand rules of ten thousand devices."""
+
+    def __init__(self, held: Iterable[tuple[Network, str]]) -> None:
+        self._known: dict[str, frozenset[str]] = {}
+        self._spans: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
+        for network, account in held:
+            self._spans[network.version].append((int(network.network_address), int(network.broadcast_address), account))
+        self._firsts, self._furthest = {}, {}
+        for version, spans in self._spans.items():
+            spans.sort()
+            self._firsts[version] = [first for first, _, _ in spans]
+            self._furthest[version] = list(accumulate((last for _, last, _ in spans), max))
+
+    def of(self, texts: Iterable[str]) -> frozenset[str]:
+        """Whose addresses are among these addresses, prefixes, ranges (`a-b`) or `*`."""
+        return frozenset().union(*map(self._of, texts))
+
+    def _of(self, text: str) -> frozenset[str]:
+        if text not in self._known:
+            self._known[text] = frozenset(account for span in intervals(text) for account in self._within(*span))
+        return self._known[text]
+
+    def _within(self, version: int, first: int, last: int) -> Iterator[str]:
+        spans, furthest = self._spans[version], self._furthest[version]
+        place = bisect_right(self._firsts[version], last) - 1
+        while place >= 0 and furthest[place] >= first:
+            if spans[place][1] >= first:
+                yield spans[place][2]
+            place -= 1
+
+
+def intervals(text: str) -> list[Interval]:
+    """The addresses of an address, a prefix, a range or `*`. Raises: ValueError."""
+    if text == "*":
+        return [interval for whole in EXIT for interval in intervals(str(whole))]
+    if "-" in text:
+        first, last = (ipaddress.ip_address(end) for end in text.split("-"))
+        return [(first.version, int(first), int(last))]
+    network = ipaddress.ip_network(text, strict=False)
+    return [(network.version, int(network.network_address), int(network.broadcast_address))]
+
+
+def holdings(nodes: Iterable[Node], meant: Meant, but: Collection[int] = ()) -> Holdings:
+    """Who holds the addresses and approved prefixes of a server's nodes; those of `but` (their ids) count as nobody's."""
+    held: list[tuple[Network, str]] = []
+    for node in nodes:
+        if node.id not in but:
+            account = whose(node, meant)
+            held += [(ipaddress.ip_network(address), account) for address in (node.ipv4, node.ipv6) if address]
+            routed = (routerules.network_of(text) for text in node.approved_routes)
+            held += [(network, account) for network in routed if network is not None and network not in EXIT]
+    return Holdings(held)
+
+
+def crossings(rules: Iterable[FilterRule], held: Holdings, peered: Collection[Pair], silent: Collection[str] = ()) -> list[Fault]:
+    """Rules in force that join what two tenants hold, but for accepted peerings; and any about tenants that reach nobody. At most MOST_CROSSINGS pairs."""
+    found: dict[Pair, FilterRule] = {}
+    for rule in rules:
+        sources, targets = held.of(rule.sources), held.of(_targets(rule))
+        if len(sources | targets) == 1 and not sources & targets & set(silent):
+            continue
+        for pair in product(sorted(sources), sorted(targets)):
+            if _crosses(pair, peered, silent):
+                found.setdefault(pair, rule)
+            if len(found) >= MOST_CROSSINGS:
+                break
+    return [_crossing(pair, rule) for pair, rule in list(found.items())[:MOST_CROSSINGS]]
+
+
+def _crosses(pair: Pair, peered: Collection[Pair], silent: Collection[str]) -> bool:
+    return pair[0] in silent or pair[1] in silent or (pair[0] != pair[1] and pair not in peered)
+
+
+def _targets(rule: FilterRule) -> list[str]:
+    return [*(target.address for target in rule.targets), *(text for grant in rule.grants for text in grant.targets)]
+
+
+def _crossing(pair: Pair, rule: FilterRule) -> Fault:
+    ports = {f"{target.address}:{target.first}-{target.last}" for target in rule.targets}
+    targets = sorted(ports | {text for grant in rule.grants for text in grant.targets})
+    told = {"sources": list(rule.sources[:MOST_OF_A_RULE]), "targets": targets[:MOST_OF_A_RULE], "protocols": list(rule.protocols)}
+    names = [account or "(nobody's)" for account in pair]
+    return Fault(FILTER, f"{names[0]} -> {names[1]}", {"from": names[0], "to": names[1], "rule": told}, account=pair[1] or pair[0])
+
+
+def in_force(rules: Iterable[FilterRule]) -> bool:
+    """Whether a document of ACS is what the server compiled: each has the rule that matches nobody."""
+    source, (target, _, _) = policy.LITERAL_RULE["src"][0], policy.LITERAL_RULE["dst"][0].rpartition(":")
+    return any(_has(rule.sources, source) and _has(_targets(rule), target) for rule in rules)
+
+
+def _has(texts: Iterable[str], wanted: str) -> bool:
+    return any(text != "*" and intervals(text) == intervals(wanted) for text in texts)
+
+
+# ---- users and nodes -----------------------------------------------------------------------------------------------------
+
+
+def users(found: Iterable[tuple[str, int]], meant: Meant) -> list[Fault]:
+    """Users of no tenant of the cluster, and tenants without theirs. `found`: the server's users, names and ids."""
+    there = {(name, number) for name, number in found}
+    strangers = [
+        Fault(STRANGER_USER, name or f"#{number}", {"user": name, "id": number})
+        for name, number in sorted(there)
+        if name not in meant.users and name not in meant.homeless
+    ]
+    missing = [
+        Fault(USER_MISSING, account, {"user": account, "id": number, "there": sorted(i for name, i in there if name == account)}, account)
+        for account, number in sorted(meant.users.items())
+        if (account, number) not in there
+    ]
+    return [*strangers, *missing]
+
+
+def whose(node: Node, meant: Meant) -> str:
+    """Whose device a node is: its tenant's as ACS knows it, else by its tags or user; STRANGER where it is no tenant's of the cluster."""
+    if (known := device_of(node, meant)) is not None:
+        return known.account
+    account = shown(node)
+    return account if account in meant.users else STRANGER
+
+
+def device_of(node: Node, meant: Meant) -> Known | None:
+    known = meant.devices.get(node.id)
+    return known if known is not None and known.machine_key == node.machine_key else None
+
+
+def shown(node: Node) -> str:
+    return owner_of(node.user_name, node.tags)
+
+
+def owner_of(user_name: str, tags: Collection[str]) -> str:
+    """The tenant that a server takes for a node's owner: the one that all its tags name (none, where they name several), or its user."""
+    accounts = {tag.removeprefix("tag:").partition("--")[0] if "--" in tag else "" for tag in tags}
+    if not accounts:
+        return user_name
+    return accounts.pop() if len(accounts) == 1 else STRANGER
+
+
+def nodes(found: Iterable[Node], meant: Meant) -> list[Fault]:
+    """Nodes of no tenant; tags, owners and routes that ACS did not give."""
+    faults: list[Fault] = []
+    for node in found:
+        known = device_of(node, meant)
+        if known is None:
+            if whose(node, meant) == STRANGER:
+                faults.append(Fault(STRANGER_NODE, f"node {node.id}", evidence_of(node), node_id=node.id))
+            continue
+        faults += _of_device(node, known, meant.tags.get(known.account, ()))
+    return faults
+
+
+def _of_device(node: Node, known: Known, declared: Collection[str]) -> Iterator[Fault]:
+    name, was = f"node {node.id}", {"meant": {"tenant": known.account, "tags": list(known.tags)}}
+    if not node.tags and node.user_name != known.account:
+        yield Fault(OWNER, name, evidence_of(node) | was, known.account, node.id)
+    elif odd := sorted(tag for tag in node.tags if tag not in declared and tag not in known.tags):
+        yield Fault(TAG, name, evidence_of(node) | was | {"odd": odd}, known.account, node.id)
+    if odd := sorted(routerules.whole(node.approved_routes) - routerules.whole(known.routes)):
+        yield Fault(ROUTE, name, evidence_of(node) | {"odd": odd, "meant": list(known.routes)}, known.account, node.id)
+
+
+def memory(found: Iterable[Node], rows: Mapping[int, tuple[str, Collection[str]]], meant: Meant) -> list[Fault]:
+    """Nodes that the server's memory gives another owner or other tags than its database. `rows`: the user's name and the tags by node id."""
+    faults = []
+    for node in found:
+        row = rows.get(node.id)
+        if row is None or owner_of(*row) != shown(node) or set(row[1]) != set(node.tags):
+            told = {"row": {"user": row[0], "tags": sorted(row[1])} if row else None}
+            faults.append(Fault(MEMORY, f"node {node.id}", evidence_of(node) | told, whose(node, meant), node.id))
+    return faults
+
+
+def evidence_of(node: Node) -> dict[str, Any]:
+    """A node as its server shows it."""
+    return {
+        "node_id": node.id,
+        "name": node.name,
+        "hostname": node.hostname,
+        "machine_key": node.machine_key,
+        "addresses": [address for address in (node.ipv4, node.ipv6) if address],
+        "user": node.user_name,
+        "tags": list(node.tags),
+        "approved_routes": list(node.approved_routes),
+        "available_routes": list(node.available_routes[:MOST_OF_A_RULE]),
+        "online": node.online,
+        "registered_by": node.registered_by,
+        "key_id": node.key_id,
+        "created_at": node.created_at.isoformat(),
+    }
+
+
+def has_ended(node: Node, *, now: datetime) -> bool:
+    """Whether its login is over already."""
+    return node.expiry is not None and node.expiry <= now
