@@ -32,11 +32,15 @@ class OperatorSite(AdminSite):
     empty_value_display = "-"
 
     def get_urls(self) -> list[Any]:
-        from placement.admin import diagnosis, pages  # models are loaded by now
+        from placement.admin import diagnosis, pages, policy_pages  # models are loaded by now
 
         pools = path("placement/pools/", self.admin_view(pages.pools_page), name="placement_pools")
         why = path("placement/why/", self.admin_view(diagnosis.why_page), name="placement_why")
-        return [path("language/", set_language, name="language"), pools, why, *super().get_urls()]
+        policy = [
+            path("placement/policies/<slug:account>/", self.admin_view(policy_pages.reach_page), name="placement_policy_reach"),
+            path("placement/policies/<slug:account>/edit/", self.admin_view(policy_pages.edit_page), name="placement_policy_edit"),
+        ]
+        return [path("language/", set_language, name="language"), pools, why, *policy, *super().get_urls()]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Attempts are counted, right or wrong, by their address and by the name that they try."""

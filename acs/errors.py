@@ -20,6 +20,7 @@ from rest_framework.views import set_rollback
 from placement import derp
 from placement import errors as placement
 from tenants import errors as tenants
+from tenants.policies.document import PolicyRefused
 
 log = structlog.get_logger(__name__)
 
@@ -50,12 +51,18 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.IdempotencyMismatch: Problem("idempotency-mismatch", 422, _("This idempotency key was used for another request.")),
     tenants.TooManyRequests: Problem("too-many-requests", 429, _("Too many requests.")),
     tenants.WrongState: Problem("wrong-state", 409, _("That does not fit the present state.")),
+    tenants.StaleVersion: Problem("stale-version", 409, _("Somebody else has stored a version since the one that you saw.")),
+    tenants.StaleMatch: Problem("stale-version", 412, _("Somebody else has stored a version since the one that you saw.")),
+    tenants.VersionRequired: Problem("version-required", 428, _("Say which version you saw.")),
+    PolicyRefused: Problem("policy-refused", 422, _("The policy cannot be used as it is.")),
+    placement.PolicyNotProven: Problem("policy-not-proven", 422, _("The policy does not hold what it should.")),
     placement.RegionNotInPlan: Problem("region-not-in-plan", 403, _("The plan does not include the wished region.")),
     placement.NotPlacedYet: Problem(
         "no-cluster-available", 503, _("No device of the tenant has joined yet; the first one joins with an enrolment key."), 60
     ),
     placement.NoClusterAvailable: Problem("no-cluster-available", 503, _("No cluster has room right now."), 60),
     placement.RouteConflict: Problem("route-conflict", 409, _("The prefix overlaps another route on this cluster.")),
+    placement.PeeringAcrossClusters: Problem("peering-across-clusters", 409, _("Both tenants of a peering have to live on one cluster.")),
     placement.ClusterRefused: Problem("cluster-error", 502, _("The cluster refused."), 30),
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
     placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),
@@ -93,24 +100,19 @@ def answer(error: BaseException) -> HttpResponse | None:
         return None
     if problem is UNAVAILABLE:
         log.warning("unavailable", error=str(error), kind=type(error).__name__)
-    more = {"clusters": list(error.offers)} if isinstance(error, placement.RouteConflict) else {}
-    return respond(problem, detail=_detail(error, problem), errors=_fields(error), retry_after=_retry_after(error, problem), **more)
+    told = {"detail": _detail(error, problem), "errors": _fields(error), **_more(error)}
+    return respond(problem, retry_after=_retry_after(error, problem), **told)
 
 
-def respond(
-    problem: Problem, *, detail: str = "", errors: dict[str, Any] | None = None, retry_after: int | None = None, **more: Any
-) -> HttpResponse:
+def respond(problem: Problem, *, retry_after: int | None = None, **told: Any) -> HttpResponse:
+    """`told` are further members of the problem document; empty ones are left out."""
     body: dict[str, Any] = {
         "type": f"{settings.PUBLIC_URL}/problems/{problem.code}",
         "title": str(problem.title),
         "status": problem.status,
         "code": problem.code,
-        **more,
     }
-    if detail:
-        body["detail"] = detail
-    if errors:
-        body["errors"] = errors
+    body |= {name: value for name, value in told.items() if value}
     response = JsonResponse(body, status=problem.status, content_type="application/problem+json")
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)
@@ -131,6 +133,8 @@ def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:  #
 def _detail(error: BaseException, problem: Problem) -> str:
     if isinstance(error, tenants.SkewedClock | tenants.ReplayedRequest):
         return str(error)  # told to whoever signed rightly
+    if isinstance(error, PolicyRefused):
+        return str(error.faults[0])
     if problem.code in ("registration-refused", "bad-credential", "service-unavailable", "cluster-busy", "unknown-account"):
         return ""
     if isinstance(error, rest.ValidationError | rest.APIException):
@@ -144,6 +148,20 @@ def _fields(error: BaseException) -> dict[str, Any] | None:
     if isinstance(error, rest.ValidationError):
         return error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
     return None
+
+
+def _more(error: BaseException) -> dict[str, Any]:
+    """Members that only some problems have: what is wrong with a policy and where, the version that counts, clusters where a route would fit."""
+    if isinstance(error, PolicyRefused | placement.PolicyNotProven):
+        return {
+            "faults": [
+                {"line": fault.place.line, "column": fault.place.column, "path": fault.path, "reason": fault.reason}
+                for fault in error.faults
+            ]
+        }
+    if isinstance(error, placement.RouteConflict):
+        return {"clusters": list(error.offers)}
+    return {"current_version": error.current} if isinstance(error, tenants.StaleVersion) else {}
 
 
 def _retry_after(error: BaseException, problem: Problem) -> int | None:

@@ -16,9 +16,11 @@ from placement.grants import IDEMPOTENCY_HELD
 from placement.models import Echo, LoadSample, PollRun
 from placement.policies import findings
 from placement.policies import history as pushes
-from tenants import enrolments, groups, windows
-from tenants.models import SpentToken
+from tenants import enrolments, groups, peerings, windows
+from tenants.models import Peering, SpentToken
 
+MOST_ENDED = 1000  # peerings of a host: what it offers and takes back costs it nothing
+ENDED_HELD = timedelta(days=90)
 MOST_ECHOES = 1000  # idempotency keys for one key told again: a device that sends a new one with every request asks every minute for a day
 
 
@@ -34,6 +36,10 @@ def spent(*, now: datetime) -> None:
 
 def old(*, now: datetime) -> None:
     """What was held long enough."""
+    peerings.end_old_offers(now=now)
+    ended = Peering.objects.across_tenants().filter(state=Peering.State.ENDED)
+    retention.drop_due(ended, "ended_at", before=now - ENDED_HELD)
+    retention.trim(ended, "host_id", "ended_at", most=MOST_ENDED)
     asked = now - timedelta(days=settings.REFUSAL_DAYS)
     retention.drop(Echo.objects.all(), "created_at", before=now - IDEMPOTENCY_HELD)
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))

@@ -71,6 +71,37 @@ PAGES: dict[str, Page] = {
         ),
         _("Announce a prefix that overlaps nobody's, or ask the operator to move the tenant to one of the clusters that “clusters” names."),
     ),
+    "peering-across-clusters": Page(
+        _("A peering joins devices of two tenants on one cluster, and these two do not live on the same one. “detail” says more."),
+        _(
+            "Ask the operator of this service to move the tenant that “detail” names, then accept the offer again: it stays open for 30 days."
+        ),
+    ),
+    "stale-version": Page(
+        _(
+            "Somebody else has stored a version of the policy since the one that you saw. Nothing was merged, and nothing of yours was stored."
+        ),
+        _("Read the version that “current_version” names, look at what it changed, and store your text again on top of it."),
+    ),
+    "version-required": Page(
+        _("Storing a policy replaces what others may have changed meanwhile, so it has to say which version it saw."),
+        _(
+            "Send the header If-Match with the ETag of the policy that you read: the number of its version in quotes, “0” where there is none yet."
+        ),
+    ),
+    "policy-refused": Page(
+        _(
+            "The network policy cannot be used: it is no HuJSON, has parts that are not known here, or names what the network does not have."
+        ),
+        _("“faults” names everything that is wrong, with line, column and path. Mend it and send the policy again."),
+    ),
+    "policy-not-proven": Page(
+        _(
+            "The network policy can be read, and still it was not stored: one of its own tests fails, "
+            "or the server found that it would not keep the network apart from others."
+        ),
+        _("“faults” names the tests that fail, “detail” what the server said. Mend the rules or the tests."),
+    ),
     "no-cluster-available": Page(
         _("No cluster has room for the tenant right now, or nobody has placed it yet."),
         _("Come back after the seconds that Retry-After names. The first device of a tenant joins with an enrolment key."),

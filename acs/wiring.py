@@ -9,6 +9,7 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from placement import routing
 from placement.models import Binding
 from placement.policies import wishes
 from placement.policies.pushing import Hook
@@ -23,7 +24,7 @@ TAKING = frozenset({"tenant.suspend", "tenant.close", "enrolment_key.revoke", "e
 
 # acts after which a cluster's document may read differently: tenants come and go, and documents name people
 SPEAKING = frozenset({"tenant.suspend", "tenant.resume", "tenant.close", "tenant.reopen", "member.add", "member.remove"})
-AFTER_PUSHES: tuple[Hook, ...] = ()  # what waits for a document to run
+AFTER_PUSHES: tuple[Hook, ...] = (routing.after_push,)  # what waits for a document to run
 
 
 def connect() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tenants.policies.document import Fault
+
 
 class PlacementError(Exception):
     """The base of this page."""
@@ -17,6 +19,10 @@ class NoClusterAvailable(PlacementError):
 
 class NotPlacedYet(NoClusterAvailable):
     """No device of the tenant has joined, so it lives nowhere yet; only a credential places it."""
+
+
+class PeeringAcrossClusters(PlacementError):
+    """Both tenants of a peering have to live on one cluster. The text says which of them could move to the other's."""
 
 
 class LoginTaken(PlacementError):
@@ -66,3 +72,14 @@ class ClusterUnreachable(ClusterError):
 
 class ClusterSilent(ClusterError):
     """The request was sent and no usable answer came: it may have been done. Never repeat a create after this; the sweeper settles it."""
+
+
+class PolicyNotProven(PlacementError):
+    """The policy can be read, and what it is to hold does not hold. `faults` are the tenant's own tests that fail.
+
+    `evidence`: what the server said, which may speak of other tenants: for operators alone.
+    """
+
+    def __init__(self, reason: str, faults: tuple[Fault, ...] = (), evidence: str = "") -> None:
+        super().__init__(reason)
+        self.faults, self.evidence = faults, evidence

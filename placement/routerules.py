@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 from django.utils.translation import gettext as _
 
-from placement.policies.facts import EXIT, TAILNET, Network
+from placement.policies.facts import DOCUMENTATION, EXIT, TAILNET, Network
 
 # what means something else on every machine; the last one is IPv4 in the clothes of IPv6
 RESERVED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8", "::ffff:0:0/96")
 )
+PRIVATE: tuple[Network, ...] = tuple(ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 SHORTEST = {4: 8, 6: 16}  # a shorter prefix is nearly the Internet: that is what exit routes are for
 
 
@@ -33,9 +34,17 @@ def forbidden(network: Network) -> str:
         return _("it is nearly the whole Internet: announce an exit node instead")
     if overlaps(network, TAILNET):
         return _("it overlaps the addresses of devices")
-    if overlaps(network, RESERVED):
+    if overlaps(network, (*RESERVED, *DOCUMENTATION)):
         return _("it overlaps addresses that mean something else on every machine")
     return ""
+
+
+def is_public(network: Network) -> bool:
+    """Whether rules towards the Internet mean it too, unless they leave it out."""
+    return network not in EXIT and not any(
+        network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
+        for private in PRIVATE
+    )
 
 
 def overlaps(network: Network, others: Iterable[Network]) -> bool:

@@ -1,6 +1,7 @@
 """Routes of devices: seen by polls, decided by people and by tenants' policies, and kept on their servers as they were decided.
 
-A row is the intent and comes first; then the server is told, outside of the transaction. What it did not take, and whatever else it approves, is
+A row is the intent and comes first; then the server is told, outside of the transaction: of a public prefix once the document that leaves it out of
+the Internet runs. What it did not take, and whatever else it approves, is
 mended by the next poll: a route that somebody approved on the server behind our back becomes a row that waits, and ends there. All that looks
 before it approves runs under the cluster's one lock (`devices.hold`), so that of two tenants with overlapping prefixes one wins.
 """
@@ -14,12 +15,12 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from placement import clusters, devices, routerules
 from placement.errors import ClusterError, ClusterRefused, RouteConflict
-from placement.models import Cluster, Device, Route
+from placement.models import Cluster, ClusterPolicy, Device, Route
 from placement.policies import wishes
 from placement.policies.facts import EXIT, Network
 from tenants import audit
@@ -99,15 +100,33 @@ def tell(cluster: Cluster, node_ids: Iterable[int]) -> None:
     nodes = sorted(node_ids)
     if not nodes:
         return
+    early = _asked_and_not_pushed(cluster.pk)
     with clusters.admin_of(cluster) as admin:
         for node_id in nodes:
             approved = _rows(cluster.pk).filter(state=State.APPROVED, device__node_id=node_id)
+            prefixes = approved.values_list("prefix", flat=True)
             try:
-                admin.approve_routes(node_id, sorted(approved.values_list("prefix", flat=True)))
+                admin.approve_routes(node_id, sorted(prefix for prefix in prefixes if not (early and _is_public(prefix))))
             except ClusterError as error:
                 log.warning("routes_not_told", cluster_id=cluster.pk, node_id=node_id, error=str(error))
                 if not isinstance(error, ClusterRefused):
                     return
+
+
+def after_push(cluster_id: str, now: datetime) -> None:  # noqa: ARG001 - what pushes call
+    """The document in force leaves out the public prefixes that were approved before it: now their server may approve them."""
+    rows = _rows(cluster_id).filter(state=State.APPROVED).values_list("device__node_id", "prefix")
+    tell(Cluster.objects.select_related("fleet").get(pk=cluster_id), {node_id for node_id, prefix in rows if _is_public(prefix)})
+
+
+def _asked_and_not_pushed(cluster_id: str) -> bool:
+    """Whether the server's document may not know yet what was approved: a rule of another tenant towards the Internet would lead there."""
+    return ClusterPolicy.objects.filter(cluster_id=cluster_id, done__lt=F("wanted")).exists()
+
+
+def _is_public(prefix: str) -> bool:
+    network = routerules.network_of(prefix)
+    return network is not None and routerules.is_public(network)
 
 
 # ---- what people decide ----------------------------------------------------------------------------------------------

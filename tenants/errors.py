@@ -103,3 +103,19 @@ class InvalidAccount(TenantError):
 
 class WrongState(TenantError):
     """The act does not fit the state: resuming an active tenant, revoking a revoked key."""
+
+
+class StaleVersion(TenantError):
+    """Somebody else has stored a version since the one that the editor saw. `current` is the number of the version that counts, 0: none."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(f"version {current} is current" if current else "no version is stored")
+        self.current = current
+
+
+class StaleMatch(StaleVersion):
+    """The same, where the version was named as a condition of the request (If-Match)."""
+
+
+class VersionRequired(TenantError):
+    """The act replaces what others may have changed: it has to say which version it saw."""

@@ -5,7 +5,6 @@ On the server a tag bears its tenant's account: placement/policies/facts.py, `se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from django.db.models import Q
@@ -14,11 +13,10 @@ from django.utils.translation import gettext as _
 
 from tenants.errors import MalformedRequest
 from tenants.models import Enrolment, EnrolmentKey, NetworkPolicy, Tenant
-from tenants.policies import reading
+from tenants.policies import names, reading
 from tenants.policies.document import NOTHING_WRITTEN, Document, PolicyRefused
 
 MOST = 10  # of one device
-NAME = re.compile(r"tag:(?=[a-z0-9-]{1,40}\Z)[a-z][a-z0-9]*(-[a-z0-9]+)*-?\Z")
 
 
 def document_of(tenant: Tenant) -> Document:
@@ -43,9 +41,9 @@ def check(tenant: Tenant, tags: Sequence[str]) -> None:
 
 def wrong(tenant: Tenant, tags: Sequence[str]) -> str:
     """Why not, as `check` would say it; empty where nothing is wrong."""
-    if odd := [tag for tag in tags if not isinstance(tag, str) or not NAME.match(tag)]:
-        names = ", ".join(map(repr, odd))
-        return _("not a tag: %(tags)s; write tag: and up to 40 letters, digits and single hyphens, a letter first") % {"tags": names}
+    if odd := [tag for tag in tags if not tag.startswith("tag:") or not names.NAME_OF_TAG.match(tag.removeprefix("tag:"))]:
+        said = ", ".join(map(repr, odd))
+        return _("not a tag: %(tags)s; write tag: and up to 40 letters, digits and single hyphens, a letter first") % {"tags": said}
     if len(tags) > MOST or len(set(tags)) != len(tags):
         return _("at most %(most)d different ones") % {"most": MOST}
     if not tags:

@@ -16,7 +16,16 @@ from tenants.errors import BadCredential, MalformedRequest, WrongState
 from tenants.models import ApiToken, Tenant
 
 PREFIX = "acs-api-"
-TENANT_SCOPES = ("auth_keys", "devices:core", "routes", "policy_file", "tenants:read", "logs:configuration:read", "api_tokens:read")
+TENANT_SCOPES = (
+    "auth_keys",
+    "devices:core",
+    "routes",
+    "policy_file",
+    "tenants:read",
+    "logs:configuration:read",
+    "api_tokens:read",
+    "peerings",
+)
 OPERATOR_SCOPES = ("tenants", "clusters", "api_tokens")
 LONGEST = timedelta(days=366)
 

@@ -20,19 +20,20 @@ from tenants.errors import MalformedRequest
 TEXTS = (serializers.CharField, serializers.DateTimeField, serializers.ChoiceField, serializers.PrimaryKeyRelatedField)
 
 
-def read_json(request: HttpRequest) -> dict[str, Any]:
+def read_json(request: HttpRequest, *, most: int = 0) -> dict[str, Any]:
     """The body's fields; an empty body has none. Raises: MalformedRequest."""
-    return parse(read_body(request))
+    return parse(read_body(request, most=most))
 
 
-def read_body(request: HttpRequest) -> bytes:
-    """Raises: MalformedRequest."""
+def read_body(request: HttpRequest, *, most: int = 0) -> bytes:
+    """A body of `most` bytes, or of as many as every door takes. Raises: MalformedRequest."""
+    most = most or settings.MAX_BODY_BYTES
     try:
-        body = request.read(settings.MAX_BODY_BYTES + 1)
+        body = request.read(most + 1)
     except UnreadablePostError:
         raise MalformedRequest({"body": "ended before its announced length"}) from None
-    if len(body) > settings.MAX_BODY_BYTES:
-        raise MalformedRequest({"body": f"larger than {settings.MAX_BODY_BYTES} bytes"})
+    if len(body) > most:
+        raise MalformedRequest({"body": f"larger than {most} bytes"})
     return bytes(body)
 
 
@@ -63,12 +64,13 @@ def _no_constant(name: str) -> None:
 
 
 class StrictJsonParser(BaseParser):
-    """`read_json` as DRF's parser."""
+    """`read_json` as DRF's parser. `most`: bytes, where a door takes more than others."""
 
     media_type = "application/json"
+    most = 0
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> dict[str, Any]:  # noqa: ARG002 - DRF's signature
-        return read_json(stream)
+        return read_json(stream, most=self.most)
 
 
 class Fields(serializers.Serializer[Any]):

@@ -41,6 +41,13 @@ class BootstrapAnswer(serializers.Serializer[Any]):
     command = serializers.CharField(required=False)
 
 
+class PolicyFault(serializers.Serializer[Any]):
+    line = serializers.IntegerField()
+    column = serializers.IntegerField()
+    path = serializers.CharField(allow_blank=True, help_text="The part of the document, such as acls[2].dst[0].")
+    reason = serializers.CharField()
+
+
 class Problem(serializers.Serializer[Any]):
     """RFC 9457."""
 
@@ -55,6 +62,8 @@ class Problem(serializers.Serializer[Any]):
     errors = serializers.DictField(  # type: ignore[assignment]
         required=False, help_text="What is wrong with each field."
     )
+    faults = PolicyFault(many=True, required=False, help_text="What is wrong with a network policy, and where.")
+    current_version = serializers.IntegerField(required=False, help_text="The version of the policy that counts.")
 
 
 def _problems() -> dict[int, dict[str, errors.Problem]]:
@@ -90,4 +99,8 @@ def _example(problem: errors.Problem) -> OpenApiExample:
     }
     if problem.code == "malformed-request":
         body["errors"] = {"hostnme": "unknown field"}
+    if problem.code == "stale-version":
+        body["current_version"] = 8
+    if problem.code == "policy-refused":
+        body["faults"] = [{"line": 3, "column": 9, "path": "acls[0].src[0]", "reason": "“tag:wbe” is not defined in tagOwners."}]
     return OpenApiExample(f"{problem.code} {problem.title}", body, response_only=True, status_codes=[str(problem.status)])

@@ -18,18 +18,18 @@ from tenants.tokens import Caller
 
 
 class HasScope(BasePermission):
-    """The view's `scope` must be among the token's scopes; views of a tenant need its account in the address, all others an operator's token."""
+    """The view's `scope` must be among the token's scopes, and what it shows exist for the token's tenant (`exists_for` of acs/api/scoped.py)."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         caller: Caller | None = request.auth  # type: ignore[assignment]
         if caller is None:
             raise NotAuthenticated
         account = view.kwargs.get("account")
-        if caller.tenant is not None and (account != caller.tenant.account or getattr(view, "operator_only", False)):
+        if caller.tenant is not None and not view.exists_for(caller.tenant):
             raise NotFound
         if account is not None:
             structlog.contextvars.bind_contextvars(tenant=account)
-        reading = request.method in SAFE_METHODS
+        reading = request.method in SAFE_METHODS or getattr(view, "only_reads", False)
         if not caller.may(view.scope, read_only=reading):
             return False
         if caller.tenant is not None and caller.tenant.state != Tenant.State.ACTIVE and not reading:

@@ -21,10 +21,11 @@ from tenants.tokens import Caller
 
 
 class View(GenericAPIView[Any]):
-    """One resource. `scope` is what a token needs for it; `operator_only` hides it from tenants."""
+    """One resource. `scope` is what a token needs for it; `operator_only` hides it from tenants; `only_reads`: its POST changes nothing."""
 
     scope = ""
     operator_only = False
+    only_reads = False
     filters: type[Fields] = Fields
     parser_classes = (StrictJsonParser,)
     http_method_names = ["get", "head", "post", "patch", "delete"]
@@ -33,6 +34,10 @@ class View(GenericAPIView[Any]):
     def caller(self) -> Caller:
         caller: Caller = self.request.auth  # type: ignore[assignment]
         return caller
+
+    def exists_for(self, tenant: Tenant) -> bool:
+        """Whether there is such an address for a tenant's token: views of a tenant need its account in the address, all others an operator's token."""
+        return not self.operator_only and self.kwargs.get("account") == tenant.account
 
     def tenant(self) -> Tenant:
         """The tenant of the address, if it exists for this caller. Raises: NotFound."""

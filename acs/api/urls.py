@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, placing, policing, routing, tenants, trusting
+from acs.api import derp, diagnosing, enrolling, living, peering, placing, policies, policing, routing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -26,6 +26,15 @@ urlpatterns = [
     path(f"{of}/enrolments/<str:registration_id>/report", diagnosing.ReportOf.as_view()),
     path(f"{of}/trust-policies", trusting.TrustPolicies.as_view()),
     path(f"{of}/trust-policies/<uuid:policy_id>", trusting.OneTrustPolicy.as_view()),
+    path(f"{of}/policy", policies.Policy.as_view()),
+    path(f"{of}/policy/validate", policies.Validate.as_view()),
+    path(f"{of}/policy/preview", policies.Preview.as_view()),
+    path(f"{of}/policy/versions", policies.Versions.as_view()),
+    path(f"{of}/policy/versions/<int:number>", policies.OneVersion.as_view()),
+    path(f"{of}/policy/versions/<int:number>/diff", policies.Diff.as_view()),
+    path(f"{of}/policy/rollback", policies.RollBack.as_view()),
+    path(f"{of}/policy/reach", policies.ReachOf.as_view()),
+    path(f"{of}/policy/explain", policies.Explain.as_view()),
     path(f"{of}/api-tokens", tenants.ApiTokens.as_view()),
     path(f"{of}/api-tokens/<uuid:token_id>", tenants.OneApiToken.as_view()),
     path(f"{of}/audit", tenants.Audit.as_view()),
@@ -41,6 +50,10 @@ urlpatterns = [
     path(f"{of}/routes/<int:route_id>/withdraw", routing.WithdrawRoute.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
+    path("peerings", peering.Peerings.as_view()),
+    path("peerings/<uuid:peering_id>", peering.OnePeering.as_view()),
+    path("peerings/<uuid:peering_id>/accept", peering.AcceptPeering.as_view()),
+    path("peerings/<uuid:peering_id>/end", peering.EndPeering.as_view()),
     path("bindings", living.Bindings.as_view()),
     path("clusters", living.Clusters.as_view()),
     path("clusters/<slug:cluster_id>", living.OneCluster.as_view()),

@@ -76,9 +76,8 @@ class PlacedTenantAdmin(TenantAdmin):
             (_("Decisions"), "placement_decision"),
             (_("Members"), "tenants_membership"),
         )
-        return super().links(obj) + [
-            (label, reverse(f"admin:{model}_changelist", query={"account": obj.account})) for label, model in pages
-        ]
+        lists = [(label, reverse(f"admin:{model}_changelist", query={"account": obj.account})) for label, model in pages]
+        return [*super().links(obj), *lists, (_("Network policy"), reverse("admin:placement_policy_reach", args=[obj.account]))]
 
 
 admin.site.unregister(Tenant)

@@ -21,7 +21,7 @@ from placement.policies.resolving import Side, Tenant, by_address
 from tenants.policies.document import EVERYONE, MEMBER, SELF, TAGGED, Place, Rule, Service, SshRule, Word
 
 PLAIN = "group:acs-plain"
-SEEN = (Service("icmp"), Service("ipv6-icmp"))  # what lets a device see an exit node, and no more
+SEEN = (Service("icmp"), Service("ipv6-icmp"))  # what lets a device see an exit node or router, and no more
 BY_DEFAULT = Rule("default", Place(), (Word(EVERYONE),), (Word(EVERYONE),))
 
 SELF_FORM, LITERAL_FORM = "self", "literal"
@@ -142,8 +142,8 @@ def written(statement: Statement, host: Tenant) -> list[dict[str, Any]]:
     """The statement in grants of headscale."""
     src = _tokens(statement.src)
     to = {"src": src, "dst": _tokens(statement.dst)}
-    if statement.via:
-        return [_by_way_of(statement, host)]
+    if statement.via:  # the rule alone is in the router's own filter: whoever uses it has to see it by one of all devices
+        return [_by_way_of(statement, host), {"src": src, "dst": list(statement.via), "ip": [str(service) for service in SEEN]}]
     grants: list[dict[str, Any]] = []
     if statement.services:
         grants.append({**to, "ip": [str(service) for service in statement.services]})

@@ -58,13 +58,13 @@ def gather(cluster_id: str, *, instead: Mapping[str, str] | None = None, as_runn
     )
 
 
-def fact_of(tenant: Tenant) -> TenantFact:
-    """One tenant with the version that counts, wherever it lives, or nowhere yet."""
+def fact_of(tenant: Tenant, text: str | None = None) -> TenantFact:
+    """One tenant with the version that counts, or with another text, wherever it lives, or nowhere yet. Raises: PolicyRefused."""
     binding = Binding.objects.of(tenant).first()
     devices = _devices(binding.cluster_id, tenant)[tenant.pk] if binding else []
     stored = next(iter(_policies([tenant])), None)
     kept = _kept_tags([tenant])[tenant.pk] | {tenant_tag(tag) for device in devices for tag in device.tags if _is_of(tenant, tag)}
-    document = read(stored.current.text) if stored else NOTHING_WRITTEN
+    document = read(text if text is not None else stored.current.text if stored else "")
     return TenantFact(tenant.account, document, tuple(devices), frozenset(_members([tenant])[tenant.pk]), frozenset(kept))
 
 

@@ -7,6 +7,7 @@ whatever anybody on the cluster routes; a tenant's own exit nodes are made visib
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
 from collections.abc import Iterable
 
@@ -23,22 +24,38 @@ _NOT: tuple[Network, ...] = tuple(
 
 
 def without(networks: Iterable[Network], holes: Iterable[Network]) -> tuple[Network, ...]:
-    """The networks less the holes, in order."""
-    left = list(networks)
-    for hole in holes:
-        pieces: list[Network] = []
-        for network in left:
-            pieces += _less(network, hole)
-        left = pieces
+    """The networks less the holes, in order. In time that grows as sorting does: a cluster may have thousands of routes."""
+    gaps = {version: _spans(hole for hole in holes if hole.version == version) for version in (4, 6)}
+    left: list[Network] = []
+    for network in networks:
+        left += _less(network, gaps[network.version])
     return tuple(sorted(left, key=_order))
 
 
-def _less(network: Network, hole: Network) -> list[Network]:
-    if network.version != hole.version or not network.overlaps(hole):
+def _spans(networks: Iterable[Network]) -> list[tuple[int, int]]:
+    """First and last addresses as numbers, in order and apart from each other."""
+    return [
+        (int(network.network_address), int(network.broadcast_address))
+        for network in ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
+    ]
+
+
+def _less(network: Network, gaps: list[tuple[int, int]]) -> list[Network]:
+    address = type(network.network_address)
+    first, end = int(network.network_address), int(network.broadcast_address)
+    start = bisect.bisect_left(gaps, first, key=lambda gap: gap[1])
+    if start == len(gaps) or gaps[start][0] > end:
         return [network]
-    if network.subnet_of(hole):  # type: ignore[arg-type]
-        return []
-    return list(network.address_exclude(hole))  # type: ignore[arg-type]
+    pieces: list[Network] = []
+    for gap_first, gap_last in gaps[start:]:
+        if gap_first > end:
+            break
+        if first < gap_first:
+            pieces += ipaddress.summarize_address_range(address(first), address(gap_first - 1))
+        first = max(first, gap_last + 1)
+    if first <= end:
+        pieces += ipaddress.summarize_address_range(address(first), address(end))
+    return pieces
 
 
 def common(network: Network, others: Iterable[Network]) -> list[Network]:
@@ -52,7 +69,7 @@ def common(network: Network, others: Iterable[Network]) -> list[Network]:
 
 def internet(routed: Iterable[Network]) -> tuple[Network, ...]:
     """The Internet for tenants of a cluster on which `routed` are all approved prefixes, exit routes aside."""
-    return without(_BASE, sorted(set(routed), key=_order))
+    return without(_BASE, routed)
 
 
 def _order(network: Network) -> tuple[int, int, int]:

@@ -188,6 +188,7 @@ class TenantAdmin(OperatorAdmin):
                 ("enrolmentgroup", _("Groups")),
                 ("trustpolicy", _("Trust policies")),
                 ("enrolment", _("Enrolments")),
+                ("peering", _("Peerings")),
             )
         ]
         issue = reverse("admin:tenants_enrolmentkey_add", query={"tenant": str(obj.pk)})

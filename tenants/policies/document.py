@@ -99,15 +99,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class SshRule:
-    """Who may open a shell where, as whom. `check_period` is empty, `always` or a duration in Go's words; `check` needs it or not."""
+    """Who may open a shell where, as whom."""
 
     path: str
     place: Place
-    action: str  # accept or check
+    action: str  # accept
     src: tuple[Word, ...]
     dst: tuple[Word, ...]
     users: tuple[str, ...]
-    check_period: str = ""
     accept_env: tuple[str, ...] = ()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
@@ -12,10 +11,6 @@ from tenants.policies.hujson import shortened
 from tenants.policies.parts import Field, Part, Refusal, record
 from tenants.policies.words import SHELL_DESTINATION, SHELL_SOURCE, words
 
-SECONDS = {"ns": Decimal("1e-9"), "us": Decimal("1e-6"), "ms": Decimal("1e-3"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
-DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|ms|s|m|h)){1,6}\Z")
-PIECE = re.compile(r"([0-9.]+)([a-z]+)")
-SHORTEST_PERIOD, LONGEST_PERIOD = 60, 168 * 3600  # seconds
 LOGIN = re.compile(r"[!-~](?: *[!-~]){0,63}\Z")
 LONGEST_LOGIN = 64
 VARIABLE = re.compile(r"[A-Za-z0-9_*?]{1,100}\Z")
@@ -24,20 +19,25 @@ VARIABLE = re.compile(r"[A-Za-z0-9_*?]{1,100}\Z")
 def shell(part: Part) -> SshRule:
     """An entry of `ssh`. Raises Refusal."""
     entry = record(part, FIELDS, {})
-    src, dst, action, period = entry.get("src", ()), entry.get("dst", ()), entry.get("action", ""), entry.get("checkPeriod", "")
-    if period and action == "accept":
-        part.fault(_("checkPeriod belongs to the action check."))
+    src, dst, action = entry.get("src", ()), entry.get("dst", ()), entry.get("action", "")
     if any(word.text == TAGGED or word.text.startswith("tag:") for word in src):
         for word in dst:
             if word.text in (SELF, MEMBER):
                 part.fault(_("Tagged devices cannot open shells on devices of people: %(name)s.") % {"name": word.text}, word.place)
-    return SshRule(part.path, part.place, action, src, dst, entry.get("users", ()), period, entry.get("acceptEnv", ()))
+    return SshRule(part.path, part.place, action, src, dst, entry.get("users", ()), entry.get("acceptEnv", ()))
+
+
+def no_checks() -> str:
+    """Why a shell cannot wait for its person: the server would hold the session until somebody approves it there, and nobody does."""
+    return _("Shells that a person has to confirm (check, checkPeriod) are not supported: nobody could confirm them here.")
 
 
 def action(part: Part) -> str:
-    """`accept` or `check`. Raises Refusal."""
-    if (written := part.text()) not in ("accept", "check"):
-        raise Refusal(_("The action “%(action)s” does not exist: write accept or check.") % {"action": shortened(written)})
+    """`accept`. Raises Refusal."""
+    if (written := part.text()) == "check":
+        raise Refusal(no_checks())
+    if written != "accept":
+        raise Refusal(_("The action “%(action)s” does not exist: write accept.") % {"action": shortened(written)})
     return written
 
 
@@ -63,17 +63,9 @@ def login(part: Part) -> str:
     return name
 
 
-def period(part: Part) -> str:
-    """`checkPeriod` as it was written: `always`, or a duration in Go's words. Raises Refusal."""
-    text = part.require(str)
-    if text == "always":
-        return text
-    if not DURATION.match(text):
-        raise Refusal(_("“%(period)s” is no duration: write always, or one such as 30m or 12h.") % {"period": shortened(text)})
-    seconds = sum((Decimal(number) * SECONDS[unit] for number, unit in PIECE.findall(text)), Decimal(0))
-    if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
-        raise Refusal(_("A checkPeriod is from 1m to 168h, not %(period)s.") % {"period": text})
-    return text
+def period(_part: Part) -> str:
+    """`checkPeriod`. Raises Refusal."""
+    raise Refusal(no_checks())
 
 
 def variable(part: Part) -> str:

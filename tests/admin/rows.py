@@ -36,7 +36,8 @@ from placement.models import (
     Waiting,
     Watch,
 )
-from tenants import audit, enrolments, groups, tokens, trust
+from placement.policies import peerings
+from tenants import audit, enrolments, groups, netpolicy, tokens, trust
 from tenants.models import Membership
 from tests import factories
 
@@ -54,6 +55,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         groups.make(tenant, f"tills-{n}", now=now, actor="system:tests")
         trust.make(tenant, f"ci-{n}", issuer="https://issuer.example", audience="acs", subject="repo:*:main", now=now, actor="system:tests")
         enrolments.put(tenant, f"till-{n}", state="disabled", reason="stolen", now=now, actor="system:tests")
+        netpolicy.put(tenant, f"// till-{n}\n{{}}", expected=0, note=f"till-{n}", now=now, actor="system:tests")
         person = User.objects.create(username=f"person-{n}")
         Membership.objects.create(tenant=tenant, user=person, role="owner")
         Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=n + 1, expected_load=5, reason="the emptiest")
@@ -80,6 +82,9 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(
             cluster=cluster, at=now, sessions=2, cpu_seconds=1, memory_bytes=2**26, queue_depth=0, peer_calculations=1
+        )
+        peerings.offer(
+            tenant, factories.tenant().account, dst=["*"], services=["*"], description=f"till-{n}", now=now, actor="system:tests"
         )
         engine_rows(cluster, n, now)
     audit.seal_all()

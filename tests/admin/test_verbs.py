@@ -11,12 +11,13 @@ from django.utils import timezone
 
 from placement.models import AuditFinding, Cluster, Device, Route
 from tenants import credentials, enrolments, groups, lifecycle
-from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Membership, Plan, Tenant, TrustPolicy
+from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Membership, Peering, Plan, Tenant, TrustPolicy
 from tenants.tokens import digest_of
 from tests import factories
 from tests.admin.rows import fill
 from tests.conftest import superuser
 from tests.fakes.fleet_server import serving
+from tests.peered import device, offered, settled
 
 pytestmark = pytest.mark.django_db
 
@@ -351,3 +352,29 @@ def test_a_trust_policy_is_made_changed_and_revoked(office):
     assert (policy.subject, policy.claims, policy.key.ephemeral) == ("repo:acme/app:*", {"ref": "refs/heads/main"}, True)
     act(office, policy, "revoke")
     assert EnrolmentKey.objects.of(tenant).get(pk=policy.pk).revoked_at is not None
+
+
+def test_a_peering_is_offered_accepted_and_ended_at_the_desk(office, fleet_cluster):
+    host, guest = settled("acme", fleet_cluster), settled("globex", fleet_cluster)
+    device(guest, "shop-1")
+    said = {"host": str(host.pk), "guest": str(guest.pk), "dst": "tag:db", "services": "tcp:5432 443"}
+    refused = office.post("/admin/tenants/peering/add/", said)
+    assert refused.context["form"].errors["dst"] == ["Tag:db is no tag of this network."]
+    office.post("/admin/tenants/peering/add/", {**said, "dst": "*\nautogroup:member"})
+    row = Peering.objects.of(host).get()
+    assert (row.dst, row.services, row.offered_by) == (["*", "autogroup:member"], ["443", "tcp:5432"], "operator:olga")
+    assert "src" in act(office, row, "accept", src="nobody").context["form"].errors
+    assert act(office, row, "accept", src="shop-1").status_code == 200
+    assert Peering.objects.of(host).get().state == "accepted"
+    act(office, row, "end")
+    assert Peering.objects.of(host).get().ended_by == "operator:olga"
+    assert acts("peering.end") == ["operator:olga"] * 2
+    listed = office.get("/admin/tenants/peering/", {"account": "globex"})
+    assert listed.context["cl"].result_count == 1
+
+
+def test_tenants_apart_are_told_apart_at_the_desk(office, fleet_clusters):
+    made = offered(settled("acme", fleet_clusters()), settled("globex", fleet_clusters()))
+    answer = act(office, made, "accept", src="*")
+    assert "Ask the operators to move acme" in answer.content.decode()
+    assert Peering.objects.of(made.host).get().state == "offered"

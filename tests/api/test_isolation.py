@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from placement import moveplans
 from placement.models import Binding, Decision, Device, Route
-from tenants import enrolments, groups, lifecycle, tokens, trust
+from placement.policies import peerings
+from tenants import enrolments, groups, lifecycle, netpolicy, tokens, trust
 from tenants.models import ApiToken, TrustPolicy
 from tests import factories
 from tests.api.callers import Program, operator, program_of, said
@@ -20,6 +21,7 @@ from tests.doors import bootstrap
 
 pytestmark = pytest.mark.django_db
 PUBLIC = {"bootstrap", "bootstrap/report", "derp/<slug:cluster_id>.json"}
+OF_THE_CALLER = {"peerings"}  # whose they are, the token says: this list exists for everybody
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -32,9 +34,11 @@ def patterns() -> Iterator[URLPattern]:
             yield pattern
 
 
-def walk(ids: dict[str, Any]) -> Iterator[str]:
+def walk(ids: dict[str, Any], *, besides: Collection[str] = ()) -> Iterator[str]:
     for pattern in patterns():
         path = str(pattern.pattern)
+        if path in besides:
+            continue
         for name, converter in pattern.pattern.converters.items():
             kind = {"UUIDConverter": "uuid", "StringConverter": "str", "IntConverter": "int"}.get(type(converter).__name__, "slug")
             path = path.replace(f"<{kind}:{name}>", str(ids[name]))
@@ -66,6 +70,9 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
     )
     decision = Decision.objects.of(customer.tenant).get()
     group, _secrets = groups.make(customer.tenant, "tills", now=timezone.now(), actor="system:tests")
+    told = {"now": timezone.now(), "actor": "system:tests"}
+    peering = peerings.offer(customer.tenant, factories.tenant("partner").account, dst=["*"], services=["*"], **told)
+    version = netpolicy.put(customer.tenant, "{}", expected=0, now=timezone.now(), actor="system:tests")
     enrolment = enrolments.put(customer.tenant, "till-7", state="enabled", now=timezone.now(), actor="system:tests")
     return {
         "group_id": group.pk,
@@ -76,8 +83,10 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
         "policy_id": policy.pk,
         "device_id": device.pk,
         "route_id": route.pk,
+        "peering_id": peering.pk,
         "cluster_id": fleet_cluster.cluster_id,
         "decision_id": decision.pk,
+        "number": version.number,
         "plan_id": moveplans.make_drain([fleet_cluster.cluster_id], actor="system:tests", now=timezone.now()).pk,
     }
 
@@ -85,7 +94,7 @@ def victim(fleet_cluster: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("scopes", [(), ("policy_file",)], ids=["every scope", "no fitting scope"])
 def test_another_tenant_gets_404_at_every_address(victim, scopes):
     stranger = program_of(factories.tenant("stranger"), *scopes)
-    for path in walk(victim):
+    for path in walk(victim, besides=OF_THE_CALLER):
         for method in METHODS:
             answer = stranger.call(method, path, {} if method in ("POST", "PUT", "PATCH") else None)
             assert answer.status_code == 404, (method, path, answer.content)
@@ -133,7 +142,8 @@ def test_an_enrolment_key_is_no_api_token_and_a_token_no_enrolment_key(fleet_clu
 def test_an_operator_reads_everything_that_can_be_read(victim):
     chief = operator()
     for path in walk(victim):
-        assert chief.get(path).status_code in (200, 405), path
+        asked = f"{path}?src=d&dst=d" if path.endswith("/explain") else path
+        assert chief.get(asked).status_code in (200, 405), path
 
 
 def test_an_operator_without_the_scope_is_told_which_one_is_missing(victim):
@@ -187,9 +197,19 @@ def test_no_list_shows_a_row_of_another_tenant(victim, fleet_cluster):
     mine = factories.customer("mine")
     bootstrap(mine.secret)
     program = program_of(mine.tenant)
-    for kind in ("enrolment-keys", "trust-policies", "devices", "routes", "grants", "audit"):
-        text = program.get(f"tenants/mine/{kind}?limit=200").content.decode()
+    lists = [
+        f"tenants/mine/{kind}" for kind in ("enrolment-keys", "trust-policies", "devices", "routes", "grants", "audit", "policy/versions")
+    ]
+    for kind in (*lists, *OF_THE_CALLER):
+        text = program.get(f"{kind}?limit=200").content.decode()
         assert "10.77.0.0/16" not in text, kind
         for name, value in victim.items():
-            assert str(value) not in text or name in ("cluster_id", "route_id"), kind
+            assert str(value) not in text or name in ("cluster_id", "route_id", "number"), kind
     assert Binding.objects.across_tenants().count() == 2
+
+
+def test_a_version_of_another_tenant_does_not_exist_under_ones_own_account(victim):
+    tenant = factories.tenant("stranger")
+    for caller in (program_of(tenant), operator()):
+        for path in ("policy/versions/1", "policy/versions/1/diff"):
+            assert said(caller.get(f"tenants/stranger/{path}")) == (404, "not-found")

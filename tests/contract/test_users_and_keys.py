@@ -10,7 +10,7 @@ import pytest
 
 from placement.errors import ClusterRefused
 from placement.headscale.admin import Admin, PreAuthKey, User
-from tests.servers import Server
+from tests.servers import Machine, Server
 
 
 def refused(status: int, words: str = "") -> pytest.RaisesExc[ClusterRefused]:
@@ -92,6 +92,17 @@ def test_a_key_without_user_and_tags_and_one_with_a_malformed_tag_are_refused(se
     assert (neither.status_code, neither.json()["message"]) == (500, "auth-key must be either tagged or owned by user")
     malformed = httpx2.post(f"{server.url}/api/v1/preauthkey", headers=headers, json={"user": str(user.id), "aclTags": ["x"]})
     assert (malformed.status_code, malformed.json()["message"]) == (400, "tag must start with the string 'tag:'")
+
+
+def test_a_device_that_comes_with_a_tagged_key_belongs_to_the_tag_whether_the_policy_knows_it_or_not(
+    admin: Admin, user: User, new_key: Callable[..., PreAuthKey], new_machine: Callable[[], Machine]
+) -> None:
+    tag = f"tag:{user.name}--web"
+    key = new_key(tags=[tag])
+    assert (key.tags, key.user_id) == ((tag,), user.id)
+    new_machine().join(key.secret or "", "tagged")
+    node = next(node for node in admin.nodes() if node.key_id == key.id)
+    assert (node.tags, node.user_id) == ((tag,), None)
 
 
 def test_ids_are_strings_and_times_end_with_z(server: Server, user: User, new_key: Callable[..., PreAuthKey]) -> None:

@@ -115,7 +115,7 @@ class Minter:
             user = self._user(self.users[int(words["user"]) - 1])
             masked = {
                 "id": str(number), "key": f"hskey-auth-{number:012d}-***", "user": user, "reusable": False, "ephemeral": words["ephemeral"],
-                "used": False, "expiration": words["expiration"], "createdAt": datetime.now(UTC).isoformat(), "aclTags": [],
+                "used": False, "expiration": words["expiration"], "createdAt": datetime.now(UTC).isoformat(), "aclTags": words.get("aclTags", []),
             }  # fmt: skip
             self.keys[number] = masked
         if self.mode == "silent":

@@ -257,7 +257,7 @@ def test_what_a_policy_approves_is_still_refused_where_another_tenant_routes_it(
     bolt = factories.customer("bolt")
     place.join(bolt, "bolts-router", "10.1.0.0/16")
     act(routing.approve, route_of(bolt, "10.1.0.0/16"))
-    factories.policy(acme.tenant, autoApprovers={"routes": {"10.0.0.0/8": ["*"]}})
+    factories.policy(acme.tenant, autoApprovers={"routes": {"10.0.0.0/8": ["autogroup:member"]}})
     device = place.join(acme, "router", "10.1.0.0/16")
     assert states(acme) == {"10.1.0.0/16": "waiting"}
     assert "bolt" not in route_of(acme, "10.1.0.0/16").reason

@@ -21,7 +21,7 @@ from acs.sweep import sweep
 from placement import bindings, lineup, mintings, refill, settling, stock
 from placement.engine.regions import Wish
 from placement.models import Alert, Binding, Cluster, Grant, Heat, Minting, StockedKey, Watch
-from tenants import lifecycle
+from tenants import credentials, lifecycle
 from tenants.keyring import Keyring
 from tests import factories
 from tests.conftest import ROOT, service_environment
@@ -84,6 +84,34 @@ def test_a_device_is_served_from_the_stock_without_a_word_to_the_server_and_the_
     assert grant.expires_at == taken.expires_at
     assert first["auth_key_expires_at"] == taken.expires_at.isoformat()
     assert customer.quota().used == 1
+
+
+def test_a_device_that_is_promised_tags_takes_no_key_of_the_stock_but_gets_one_of_its_own(home, minter):
+    customer = resident(home)
+    factories.policy(customer.tenant, "tag:web")
+    put_by(home, customer, 1)
+    _key, secret = factories.enrolment_key(customer.tenant, tags=["tag:web"])
+    first = bootstrap(secret, {"registration_id": "till-1"}).json()
+    assert first["auth_key"] == minter.secret_of(2)
+    assert [made["aclTags"] for made in minter.keys.values()] == [[], [f"tag:{customer.account}--web"]]
+    assert bootstrap(secret, {"registration_id": "till-1"}).json() == first
+    assert (states(home), Grant.objects.of(customer.tenant).get().tags) == ({"ready": 1}, ["tag:web"])
+    assert refill.demands(home, now=timezone.now()) == [], "nobody wants untagged keys ahead for it"
+
+
+def test_a_device_that_queued_gets_the_tags_that_it_was_promised(home, minter):
+    customer = resident(home)
+    factories.policy(customer.tenant, "tag:web", "tag:db")
+    key, secret = factories.enrolment_key(customer.tenant, tags=["tag:web"])
+    with full_lanes(home):
+        assert bootstrap(secret, {"registration_id": "till-1"}).status_code == 503
+    put_by(home, customer, 1)
+    with transaction.atomic():
+        credentials.change(key, tags=["tag:db"], now=timezone.now())
+    assert refill.refill(home, seconds=5) is False
+    assert [made["aclTags"] for made in minter.keys.values()] == [[], [f"tag:{customer.account}--web"]]
+    assert states(home) == {"ready": 1}
+    assert bootstrap(secret, {"registration_id": "till-1"}).json()["auth_key"] == minter.secret_of(2)
 
 
 def test_eight_at_once_take_eight_different_keys(home, minter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import secrets
 import signal
@@ -75,8 +76,14 @@ def ask_to_log_in(login_server: str, hostname: str, *, machine_key: str | None =
     return str(_post(login_server, "login", words)["authId"])
 
 
+@functools.cache
+def _client() -> httpx2.Client:
+    """One for all: to make one costs more than the call."""
+    return httpx2.Client(timeout=_SECONDS, trust_env=False)
+
+
 def _post(login_server: str, call: str, words: dict[str, Any]) -> dict[str, Any]:
-    answer = httpx2.post(f"{login_server.rstrip('/')}/simulator/{call}", json=words, timeout=_SECONDS, trust_env=False)
+    answer = _client().post(f"{login_server.rstrip('/')}/simulator/{call}", json=words)
     document: dict[str, Any] = answer.json()
     if answer.status_code != 200:
         raise DeviceRefused(str(document.get("error") or document.get("message") or answer.status_code))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -28,20 +29,11 @@ class IPSet:
         given: list[Span] = []
         for part in parts:
             given += part.spans if isinstance(part, IPSet) else [_span(part)]
-        return cls._made(_merged(given))
+        return cls.made(_merged(given))
 
     @classmethod
-    def read(cls, text: str) -> IPSet:
-        """`*`, an address, a prefix or a range `a-b`. Raises: ValueError."""
-        if text == "*":
-            return cls.of(ALL_V4, ALL_V6)
-        if "-" in text:
-            first, last = (ipaddress.ip_address(half) for half in text.split("-"))
-            return cls._made([(first.version, int(first), int(last))])
-        return cls.of(ipaddress.ip_network(text, strict=False))
-
-    @classmethod
-    def _made(cls, spans: Iterable[Span]) -> IPSet:
+    def made(cls, spans: Iterable[Span]) -> IPSet:
+        """Of spans that are in order already."""
         kept = tuple(spans)
         return cls(kept, tuple((version, first) for version, first, _ in kept))
 
@@ -62,7 +54,7 @@ class IPSet:
                 if span[2] > last:
                     cut.append((version, last + 1, span[2]))
             left = cut
-        return self._made(left)
+        return self.made(left)
 
     def covers(self, network: Network) -> bool:
         version, first, last = _span(network)
@@ -70,7 +62,7 @@ class IPSet:
         return at is not None and at[1] <= first and last <= at[2]
 
     def has(self, address: str) -> bool:
-        return self.covers(ipaddress.ip_network(address))
+        return self.covers(_network(address))
 
     def overlaps(self, network: Network) -> bool:
         version, first, last = _span(network)
@@ -97,6 +89,22 @@ class IPSet:
         """The last span that begins at `address` or before it."""
         index = bisect_right(self._starts, (version, address)) - 1
         return self.spans[index] if index >= 0 and self.spans[index][0] == version else None
+
+
+@functools.lru_cache(8192)
+def read(text: str) -> IPSet:
+    """`*`, an address, a prefix or a range `a-b`. Raises: ValueError."""
+    if text == "*":
+        return IPSet.of(ALL_V4, ALL_V6)
+    if "-" in text:
+        first, last = (ipaddress.ip_address(half) for half in text.split("-"))
+        return IPSet.made([(first.version, int(first), int(last))])
+    return IPSet.of(_network(text))
+
+
+@functools.lru_cache(8192)
+def _network(text: str) -> Network:
+    return ipaddress.ip_network(text, strict=False)
 
 
 def _networks_of(version: int, first: int, last: int) -> list[Network]:

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from acs.demo.simulator import ipsets
 from acs.demo.simulator.config import Network
 from acs.demo.simulator.filters import Compiler, Rule, overlap, via_targets
 from acs.demo.simulator.ipsets import ALL_V4, ALL_V6, INTERNET, IPSet
@@ -41,8 +42,8 @@ class Match:
 
     def __init__(self, rule: Rule, nodes: list[Node]) -> None:
         networks = [network for targets, _ in rule.capabilities for network in targets]
-        self.sources = IPSet.of(*map(IPSet.read, rule.sources or []))
-        self.targets = IPSet.of(*(IPSet.read(ip) for ip, _ in rule.to), *networks)
+        self.sources = IPSet.of(*map(ipsets.read, rule.sources or []))
+        self.targets = IPSet.of(*(ipsets.read(ip) for ip, _ in rule.to), *networks)
         self.senders = {node.id for node in nodes if _is_in(self.sources, node)}
         self.receivers = {node.id for node in nodes if _is_in(self.targets, node) or (node.is_exit and self._is_to_everywhere)}
 

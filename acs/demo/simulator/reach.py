@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from acs.demo.simulator import ipsets
 from acs.demo.simulator.filters import Compiler, Rule
 from acs.demo.simulator.ipsets import IPSet
 from acs.demo.simulator.names import PolicyFault, Ports, kind_of, protocol_numbers, with_ports
@@ -87,7 +88,7 @@ def _try(test: Test, sources: IPSet, target: str, world: World, rules: list[Rule
 def _all_reach(sources: IPSet, targets: IPSet, ports: Ports, rules: Sequence[Rule]) -> bool:
     """Every source must; one address of the target and one port is enough."""
     for source in sources.networks():
-        heard = [rule for rule in rules if any(IPSet.read(text).overlaps(source) for text in rule.sources or [])]
+        heard = [rule for rule in rules if any(ipsets.read(text).overlaps(source) for text in rule.sources or [])]
         if not any(_is_open(rule, targets, ports) for rule in heard):
             return False
     return True
@@ -95,6 +96,6 @@ def _all_reach(sources: IPSet, targets: IPSet, ports: Ports, rules: Sequence[Rul
 
 def _is_open(rule: Rule, targets: IPSet, ports: Ports) -> bool:
     return any(
-        any(first <= asked[0] and asked[1] <= last for asked in ports) and any(map(IPSet.read(ip).overlaps, targets.networks()))
+        any(first <= asked[0] and asked[1] <= last for asked in ports) and any(map(ipsets.read(ip).overlaps, targets.networks()))
         for ip, (first, last) in rule.to
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from acs.demo.simulator import ipsets
 from acs.demo.simulator.config import Network
 from acs.demo.simulator.filters import Capabilities, Rule, overlap
 from acs.demo.simulator.ipsets import INTERNET, IPSet
@@ -19,7 +20,7 @@ def reduced(node: Node, rules: list[Rule]) -> list[Rule]:
             kept = [(networks, app) for networks, app in (_narrowed(node, *grant) for grant in rule.capabilities) if networks]
             found += [replace(rule, capabilities=kept)] if kept else []
         else:
-            to = [target for target in rule.to if _concerns(node, IPSet.read(target[0]))]
+            to = [target for target in rule.to if _concerns(node, ipsets.read(target[0]))]
             found += [replace(rule, to=to)] if to else []
     return found
 

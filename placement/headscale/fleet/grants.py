@@ -57,7 +57,7 @@ RIGHTS: dict[str, Rights] = {
     # policies: the door stores versions and asks for pushes, the worker pushes and audits
     "tenants_policyversion": (APPEND, READ, READ),  # what was ever in force stays readable
     "tenants_networkpolicy": ("select, insert, update", "select, update", READ),
-    "tenants_peering": ("select, insert, update", "select, update", READ),
+    "tenants_peering": ("select, insert, update", "select, update, delete", READ),  # what ended is forgotten in time; the audit keeps it
     "placement_clusterpolicy": ("select, insert, update", "select, insert, update", "select, insert, update"),
     "placement_policypush": (READ, FULL, READ),
     "placement_auditfinding": ("select, update", FULL, READ),

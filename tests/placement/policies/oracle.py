@@ -175,12 +175,9 @@ class Server:
         return self._seen[one.device.id, other.device.id]
 
     def _sees(self, one: Node, other: Node) -> bool:
-        """PolicyManager.BuildPeerMap: either may reach the other, by the rules of either."""
-        return any(
-            self.can_access(rules, a, b)
-            for rules in (self._matchers[one.device.id], self._matchers[other.device.id])
-            for a, b in ((one, other), (other, one))
-        )
+        """PolicyManager.BuildPeerMap pairs nodes by the rules of either; whom a node is shown is reduced by its own (mapper, ReduceNodes)."""
+        rules = self._matchers[one.device.id]
+        return any(self.can_access(rules, a, b) for a, b in ((one, other), (other, one)))
 
     def lets_in(self, at: Node, source: Network, target: Address, protocol: str, port: int) -> bool:
         """Whether the packet filter of `at` lets a packet in, for itself or for what it routes."""

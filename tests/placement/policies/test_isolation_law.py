@@ -32,15 +32,17 @@ def test_the_server_allows_what_the_documents_and_the_peerings_say_and_nothing_e
                 for protocol, port in PACKETS:
                     said = meaning.allows(tenant, device, target, protocol, port)
                     done = server.reaches(node, target, protocol, port)
-                    seen_exit = protocol == "icmp" and done and not said and _is_own_exit(cluster, node, target)
-                    assert done == said or seen_exit, (device.id, str(target), protocol, port, "meant" if said else "not meant")
+                    seen = protocol == "icmp" and done and not said and _is_own_router(cluster, node, target)
+                    assert done == said or seen, (device.id, str(target), protocol, port, "meant" if said else "not meant")
 
 
-def _is_own_exit(cluster: ClusterFact, node: Node, target: object) -> bool:
-    """Whoever may use an exit node can see it, and so ping it."""
+def _is_own_router(cluster: ClusterFact, node: Node, target: object) -> bool:
+    """Whoever may use an exit node or a router can see it, and so ping it."""
     tenant = cluster.tenant(node.account)
     assert tenant is not None
-    return any(device.exit and target in [ip.network_address for ip in device.addresses] for device in tenant.devices)
+    via = {f"tag:{node.account}--{word.text[4:]}" for rule in tenant.document.rules or () for word in rule.via}
+    routers = [device for device in tenant.devices if device.exit or via & set(device.tags)]
+    return any(target in [ip.network_address for ip in device.addresses] for device in routers)
 
 
 @settings(max_examples=100)

@@ -37,7 +37,7 @@ def grant(src: str = '"*"', dst: str = '"*"', more: str = ', "ip": ["*"]') -> st
     return f'{{{NAMES} "grants": [{{"src": [{src}], "dst": [{dst}]{more}}}]}}'
 
 
-def ssh(src: str = '"autogroup:member"', dst: str = '"tag:web"', users: str = '["root"]', action: str = '"check"', more: str = "") -> str:
+def ssh(src: str = '"autogroup:member"', dst: str = '"tag:web"', users: str = '["root"]', action: str = '"accept"', more: str = "") -> str:
     return f'{{{NAMES} "ssh": [{{"action": {action}, "src": [{src}], "dst": [{dst}], "users": {users}{more}}}]}}'
 
 
@@ -60,8 +60,8 @@ def test_a_whole_policy_is_read():
           "acls": [{"action": "accept", "proto": "TCP", "src": ["group:dev", "PRINTER"], "dst": ["tag:web:80,443", "lan:*", "six:443,80", "[fd00::2]:22", "fd00::3:22"]}],
           "grants": [{"src": ["autogroup:member"], "dst": ["autogroup:self", "10.1.0.0/16"], "ip": ["udp:53", "8000-8100"], "via": ["tag:web"],
                       "app": {"acme.test/cap/till": [{"open": true}]}}],
-          "ssh": [{"action": "check", "src": ["autogroup:member"], "dst": ["autogroup:self", "tag:web"], "users": ["root", "autogroup:nonroot"],
-                   "checkPeriod": "12h", "acceptEnv": ["LC_*"]}],
+          "ssh": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self", "tag:web"], "users": ["root", "autogroup:nonroot"],
+                   "acceptEnv": ["LC_*"]}],
           "autoApprovers": {"routes": {"10.1.0.0/16": ["tag:web"], "10.2.0.1/32": ["till-7"]}, "exitNode": ["group:dev"]},
           "nodeAttrs": [{"target": ["*"], "attr": ["drive:share", "one-cgnat?v=true"]}],
           "tests": [{"src": "ann@acme.test", "proto": "tcp", "accept": ["tag:web:443"], "deny": ["printer:22"]}],
@@ -77,11 +77,10 @@ def test_a_whole_policy_is_read():
             SshRule(
                 "ssh[0]",
                 Place(10, 19),
-                "check",
+                "accept",
                 words("autogroup:member"),
                 words("autogroup:self", "tag:web"),
                 ("root", "autogroup:nonroot"),
-                "12h",
                 ("LC_*",),
             ),
         ),
@@ -156,8 +155,8 @@ def test_protocols_are_kept_by_their_names(proto, kept):
         acl().replace('"acls"', '"ACLs"').replace('"action"', '"Action"'),
         grant(more=', "ip": ["tcp:443", "99:*"], "app": {"tailscale.com/cap/drive": [{}]}, "via": []'),
         ssh(action='"accept"', more=', "acceptEnv": ["*", "GIT_?"]'),
-        ssh('"autogroup:tagged", "tag:web"', '"autogroup:tagged"', more=', "checkPeriod": "always"'),
-        ssh('"autogroup:member"', '"autogroup:member"', more=', "checkPeriod": "1h30.5m"'),
+        ssh('"autogroup:tagged", "tag:web"', '"autogroup:tagged"'),
+        ssh('"autogroup:member"', '"autogroup:member"'),
         ssh(users='[" first last "]'),
         trial(more=', "deny": ["autogroup:tagged:22", "10.0.0.9:1", "[fd7a::1]:2", "bob@acme.test:3"], "proto": 17'),
         within('"nodeAttrs": [{"target": ["autogroup:member", "lan", "10.0.0.1"]}]'),
@@ -180,7 +179,7 @@ WRONG = [
     ('{¶"postures": {}}', "postures", "headscale does not support this."),
     ('{¶"rules": []}', "rules", "There is no field “rules” here. Known are: groups, tagOwners"),
     ('{"acls": [], ¶"ACLs": []}', "ACLs", "“ACLs” stands here for the second time."),
-    ('{"ssh": [{"action": "check", "src": [], "dst": [], "users": ["a"], ¶"chec\u212aPeriod": "1h"}]}', "ssh[0][\"chec\u212aPeriod\"]", "There is no field"),
+    ('{"ssh": [{"action": "accept", "src": [], "dst": [], "users": ["a"], ¶"chec\u212aPeriod": "1h"}]}', "ssh[0][\"chec\u212aPeriod\"]", "There is no field"),
     ('{"acls": ¶{}}', "acls", "Expected is a list, not an object."),
     ('{"acls": ¶null}', "acls", "Expected is a list, not null."),
     ('{"acls": [¶"x"]}', "acls[0]", "Expected is an object, not a text."),
@@ -308,16 +307,13 @@ WRONG = [
     *((ssh(dst=f'¶"{name}"'), "ssh[0].dst[0]", f"“{name}” cannot stand here.") for name in ("*", "printer", "till", "10.0.0.1", "autogroup:internet", "ann@acme.test")),
     (ssh('"tag:web"', '¶"autogroup:member"'), "ssh[0]", "Tagged devices cannot open shells on devices of people: autogroup:member."),
     (ssh('"autogroup:tagged"', '¶"autogroup:self"'), "ssh[0]", "Tagged devices cannot open shells on devices of people: autogroup:self."),
-    (ssh(action='¶"deny"'), "ssh[0].action", "The action “deny” does not exist: write accept or check."),
+    (ssh(action='¶"deny"'), "ssh[0].action", "The action “deny” does not exist: write accept."),
     (ssh(users="¶[]"), "ssh[0].users", "The users whose shells are opened are missing."),
     *((ssh(users=f'[¶"{name}"]'), "ssh[0].users[0]", f"“{name}” is no user") for name in ("", "*", "römer")),
     (ssh(users='[¶"' + "x" * 65 + '"]'), "ssh[0].users[0]", "“" + "x" * 59 + "…” is no user: write a login of at most 64"),
     (ssh(users='[¶"localpart:*@acme.test"]'), "ssh[0].users[0]", "localpart: is not supported"),
-    (ssh(action='"accept"').replace('[{"action"', '[¶{"action"').replace('"users"', '"checkPeriod": "1h", "users"'), "ssh[0]", "checkPeriod belongs to the action check."),
-    (ssh(more=', "checkPeriod": ¶"soon"'), "ssh[0].checkPeriod", "“soon” is no duration"),
-    (ssh(more=', "checkPeriod": ¶"-1h"'), "ssh[0].checkPeriod", "“-1h” is no duration"),
-    (ssh(more=', "checkPeriod": ¶"59.9s"'), "ssh[0].checkPeriod", "A checkPeriod is from 1m to 168h, not 59.9s."),
-    (ssh(more=', "checkPeriod": ¶"168h1ns"'), "ssh[0].checkPeriod", "A checkPeriod is from 1m to 168h, not 168h1ns."),
+    (ssh(action='¶"check"'), "ssh[0].action", "Shells that a person has to confirm"),
+    (ssh(more=', "checkPeriod": ¶"1h"'), "ssh[0].checkPeriod", "Shells that a person has to confirm"),
     (ssh(more=', "acceptEnv": [¶""]'), "ssh[0].acceptEnv[0]", "“” is no variable"),
     (ssh(more=', "acceptEnv": [¶"A B"]'), "ssh[0].acceptEnv[0]", "“A B” is no variable"),
     # autoApprovers and nodeAttrs
