@@ -60,7 +60,7 @@ class HujsonRenderer(BaseRenderer):
     media_type, format, charset = HUJSON, "hujson", "utf-8"
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:  # noqa: ARG002 - DRF's signature
-        return str(data["text"]).encode()
+        return str(data["text"]).encode() or b"\n"  # an empty answer would lose its type; both are the default policy
 
 
 class PolicyView(View):
