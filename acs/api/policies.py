@@ -36,7 +36,7 @@ REFUSED = (400, 401, 403, 404, 409, 422, 502)
 
 class PolicyView(View):
     scope = "policy_file"
-    parser_classes = (PolicyParser, HujsonParser)
+    parser_classes: Any = (PolicyParser, HujsonParser)
 
     def version(self, number: int) -> PolicyVersion | None:
         """None for 0, what was before the first version. Raises: NotFound."""
