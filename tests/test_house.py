@@ -25,6 +25,7 @@ PURE = (
     *(f"placement/policies/{name}.py" for name in ("advice", "explaining", "matrix", "reach", "spans", "trials")),
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
+    "placement/policies/proof.py",
     "tenants/accounts.py",
     "tenants/claims.py",
     "tenants/keyring.py",
