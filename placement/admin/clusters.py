@@ -108,5 +108,11 @@ class ClusterAdmin(PlacementAdmin):
 
     def links(self, obj: Cluster) -> list[tuple[Any, str]]:
         of = {"cluster__cluster_id__exact": obj.pk}
-        pages = ((_("Tenants here"), "binding"), (_("Devices"), "device"), (_("Grants"), "grant"), (_("Poll runs"), "pollrun"))
+        pages = (
+            (_("Tenants here"), "binding"),
+            (_("Devices"), "device"),
+            (_("Grants"), "grant"),
+            (_("Poll runs"), "pollrun"),
+            (_("Policy pushes"), "policypush"),
+        )
         return [(label, reverse(f"admin:placement_{model}_changelist", query=of)) for label, model in pages]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import structlog
 from django.db import transaction
-from django.db.models import Case, DateTimeField, F, Value, When
+from django.db.models import Case, DateTimeField, Value, When
 
 from placement import alerts
 from placement.models import Alert, Binding, ClusterPolicy, PolicyPush
@@ -109,7 +109,3 @@ def running_of(cluster_id: str) -> PolicyPush | None:
     """The document that the server took last, unless somebody doubts it."""
     row = ClusterPolicy.objects.filter(pk=cluster_id).select_related("running").first()
     return row.running if row else None
-
-
-def waiting(cluster_id: str) -> bool:
-    return ClusterPolicy.objects.filter(pk=cluster_id, wanted__gt=F("done")).exists()

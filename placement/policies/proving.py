@@ -48,8 +48,8 @@ def prove_by(admin: Admin, compiled: Compiled, fact: ClusterFact, *, about: Coll
     known = tenants_of(fact)
     questions = [question for account in sorted(about) if account in known for question in proof.own(known[account], compiled.form)]
     apart = proof.denials(fact, about, turn=turn or 0)
-    if turn is not None and len(apart) < proof.MOST_DENIALS:
-        apart += proof.denials(fact, known.keys(), turn=turn, most=proof.MOST_DENIALS - len(apart))
+    if turn is not None:
+        apart += proof.denials(fact, known.keys(), turn=turn, most=proof.MOST_OF_OTHERS)
     for batch in proof.batches(compiled.text, [*questions, *dict.fromkeys(apart)]):
         refusal = _refusal(admin, compiled.text, batch)
         if refusal is not None:

@@ -46,7 +46,7 @@ def write(cluster: Cluster, now: datetime, *, after: Iterable[Hook] = ()) -> Pol
         return None
     try:
         with clusters.admin_of(cluster) as admin:
-            done = _carry(writer, admin)
+            done = carry(writer, admin)
     except Fenced:
         log.warning("policy_writer_fenced", cluster_id=cluster.pk, fence=writer.fence)
         return None
@@ -56,13 +56,21 @@ def write(cluster: Cluster, now: datetime, *, after: Iterable[Hook] = ()) -> Pol
     finally:
         writers.release(writer)
     if done.state == State.STORED:
-        for hook in after:
-            hook(cluster.pk, writer.now)
+        _tell(after, writer)
     return done
 
 
-def _carry(writer: Writer, admin: Admin) -> PolicyPush:
-    """Raises: Fenced, ClusterError, NotProven."""
+def _tell(after: Iterable[Hook], writer: Writer) -> None:
+    """Each by itself: the document runs whatever becomes of those who waited for it."""
+    for hook in after:
+        try:
+            hook(writer.cluster_id, writer.now)
+        except ClusterError as error:
+            log.warning("after_push_failed", cluster_id=writer.cluster_id, error=str(error))
+
+
+def carry(writer: Writer, admin: Admin) -> PolicyPush:
+    """Find out what the server shall run, and see that it does. Raises: Fenced, ClusterError, NotProven."""
     recover(writer, admin)
     running = bookkeeping.running_of(writer.cluster_id)
     digest = running.digest if running else ""

@@ -25,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=5)
 TAKE = """
 update placement_clusterpolicy set fence = fence + 1, lease_until = %(until)s
 where cluster_id = %(cluster_id)s and (lease_until is null or lease_until <= %(now)s) and wanted > done
-returning fence, wanted, done, failures
+returning fence, wanted, failures
 """
 
 
@@ -74,7 +74,7 @@ def take(cluster_id: str, *, now: datetime) -> Writer | None:
     with connection.cursor() as cursor:
         cursor.execute(TAKE, {"cluster_id": cluster_id, "now": now, "until": now + LEASE})
         row = cursor.fetchone()
-    return Writer(cluster_id, row[0], row[1], row[3], now) if row else None
+    return Writer(cluster_id, row[0], row[1], row[2], now) if row else None
 
 
 def hold(writer: Writer) -> None:

@@ -8,12 +8,13 @@ from datetime import timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from placement import bindings
+from placement import bindings, policy
 from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
 from placement.models import (
     Alert,
     Binding,
+    ClusterPolicy,
     Device,
     DeviceLogin,
     Grant,
@@ -23,6 +24,7 @@ from placement.models import (
     MovePlan,
     Nearness,
     NetReport,
+    PolicyPush,
     PollRun,
     Refusal,
     Region,
@@ -107,6 +109,10 @@ def engine_rows(cluster, n: int, now) -> None:
     Refusal.objects.create(
         tenant=wished, account=wished.account, registration_id=f"till-{n}", code="quota-exceeded", first_at=now, last_at=now
     )
+    push = PolicyPush.objects.create(
+        cluster=cluster, fence=n, state="stored", started_at=now, finished_at=now, document=policy.base(), digest=f"till-{n}", form="self",
+    )  # fmt: skip
+    ClusterPolicy.objects.update_or_create(cluster=cluster, defaults={"running": push, "wanted": n + 1, "wanted_at": now})
     Heat.objects.get_or_create(cluster=cluster, defaults={"at": now, "measured": 0.4})
     TenantHour.objects.create(tenant=wished, hour=now, peak=3)
     Alert.objects.create(kind="no-room", subject=f"till-{n}", opened_at=now, last_at=now, facts={"region": "eu"})
