@@ -16,7 +16,7 @@ from placement.headscale import debug
 from placement.headscale.admin import Node, Policy, User
 from placement.headscale.debug import FilterRule
 from placement.models import AuditFinding, Binding, Cluster, Device, Route
-from placement.policies import bookkeeping, comparing, findings
+from placement.policies import bookkeeping, comparing, crossing, findings
 from placement.policies.comparing import Fault, Known, Meant
 from placement.policies.compiling import digest_of
 from placement.policies.facts import server_tag
@@ -77,8 +77,8 @@ def look(cluster: Cluster, *, but: frozenset[str]) -> Look:
         if shown.rules is None:
             blind.add(Kind.FILTER)
         else:
-            held = comparing.holdings(shown.nodes, meant, odd)
-            faults += comparing.crossings(shown.rules, held, meant.peered, meant.silent)
+            held = crossing.holdings(shown.nodes, meant, odd)
+            faults += crossing.crossings(shown.rules, held, meant.peered, meant.silent)
     return Look(tuple(faults), meant, {node.id: node for node in shown.nodes}, tenant_ids, frozenset(blind))
 
 
@@ -158,7 +158,7 @@ def _policy(cluster_id: str, shown: Shown) -> list[Fault]:
         return [Fault(Kind.POLICY_FOREIGN, digest_of(text), findings.document(text))]
     if running is not None and text != running.document:
         return [Fault(Kind.POLICY_OTHER, digest_of(text), findings.document(text) | {"pushed": running.pk})]
-    if shown.rules is not None and not comparing.in_force(shown.rules):
+    if shown.rules is not None and not crossing.in_force(shown.rules):
         return [Fault(Kind.POLICY_OTHER, IN_FORCE, {"rules": list(_told(shown.rules[:MOST_RULES])), "count": len(shown.rules)})]
     return []
 

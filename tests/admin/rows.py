@@ -13,6 +13,7 @@ from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
 from placement.models import (
     Alert,
+    AuditFinding,
     Binding,
     ClusterPolicy,
     Device,
@@ -115,6 +116,15 @@ def engine_rows(cluster, n: int, now) -> None:
     ClusterPolicy.objects.update_or_create(cluster=cluster, defaults={"running": push, "wanted": n + 1, "wanted_at": now})
     Heat.objects.get_or_create(cluster=cluster, defaults={"at": now, "measured": 0.4})
     TenantHour.objects.create(tenant=wished, hour=now, peak=3)
+    AuditFinding.objects.create(
+        cluster=cluster,
+        kind="policy-foreign",
+        subject=f"till-{n}",
+        tenant=wished,
+        first_at=now,
+        last_at=now,
+        evidence={"document": "// <b>mine</b>"},
+    )
     Alert.objects.create(kind="no-room", subject=f"till-{n}", opened_at=now, last_at=now, facts={"region": "eu"})
     Region.objects.create(name=f"region-{n}", title="Till", neighbours=["us"])
     Nearness.objects.create(network=f"10.{n}.0.0/16", region="eu")

@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from placement.models import Cluster, Device, Route
+from placement.models import AuditFinding, Cluster, Device, Route
 from tenants import credentials, enrolments, groups, lifecycle
 from tenants.models import ApiToken, AuditEvent, Enrolment, EnrolmentGroup, EnrolmentKey, Membership, Peering, Plan, Tenant, TrustPolicy
 from tenants.tokens import digest_of
@@ -326,6 +326,15 @@ def test_tags_of_keys_groups_policies_and_devices_are_those_that_the_policy_decl
         device = Device.objects.across_tenants().get()
         assert "does not declare tag:web" in act(office, device, "set-tags", tags="tag:web").content.decode()
         assert "does not become untagged again" in act(office, device, "set-tags", tags="").content.decode()
+
+
+def test_a_finding_shows_its_evidence_and_has_its_cluster_audited(office, fleet_cluster):
+    fill([fleet_cluster], tenants=1)
+    finding = AuditFinding.objects.get()
+    page = office.get(reverse("admin:placement_auditfinding_change", args=[finding.pk])).content.decode()
+    assert "// &lt;b&gt;mine&lt;/b&gt;" in page
+    act(office, finding, "audit")
+    assert acts("cluster.audit") == ["operator:olga"]
 
 
 def test_a_trust_policy_is_made_changed_and_revoked(office):

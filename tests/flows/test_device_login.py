@@ -421,6 +421,7 @@ def test_another_tenants_managed_device_is_turned_away(db, tmp_path):
         )
         with server.admin() as admin:
             [node] = admin.nodes()
+            factories.policy(acme, "tag:pos")
             admin.put_policy('{"tagOwners": {"tag:acme-inc--pos": []}, "acls": []}')
             admin.set_tags(node.id, ["tag:acme-inc--pos"])
             look_again(cluster_id, later=timedelta(seconds=1))

@@ -115,6 +115,7 @@ def test_a_managed_device_of_another_tenant_stays_out(db, static_root, tmp_path,
         assert client.is_running()
         with server.admin() as admin:
             [node] = admin.nodes()
+            factories.policy(acme, "tag:pos")
             admin.put_policy('{"tagOwners": {"tag:acme-inc--pos": []}, "acls": []}')
             admin.set_tags(node.id, ["tag:acme-inc--pos"])
             look_again(cluster_id, later=timedelta(seconds=1))

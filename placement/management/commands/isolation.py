@@ -69,7 +69,7 @@ class Command(VerbCommand):
 
     def _tell(self, done: Audit) -> None:
         told = f" ({done.reason})" if done.reason else ""
-        self.stdout.write(f"{done.cluster_id}: {WORDS[done.outcome]}{told}" + (f"; {done.over} findings are over" if done.over else ""))
+        self.stdout.write(f"{done.cluster_id}: {WORDS[done.outcome]}{told}" + (f"; {done.over} over" if done.over else ""))
         if done.blind:
             self.stdout.write(f"  not compared: {', '.join(sorted(done.blind))}")
         for found in done.found:
