@@ -35,12 +35,11 @@ def put(
     _fits(text, note)
     if Tenant.objects.filter(pk=tenant.pk, state=Tenant.State.CLOSED).exists():
         raise WrongState(_("the tenant is closed"))
-    policy = locked(tenant)
-    if policy is None:
+    if (policy := locked(tenant)) is None:
         _check(0, expected)
         if (first := _first(tenant, text, actor=actor, now=now, note=note)) is not None:
             return first
-        policy = NetworkPolicy.objects.of(tenant).select_for_update(of=("self",)).select_related("current").get()  # somebody was faster
+        policy = NetworkPolicy.objects.of(tenant).select_for_update(of=("self",)).get()  # somebody was faster
     seen = policy.current
     _check(seen.number, expected)
     if text == seen.text:
@@ -84,8 +83,11 @@ def diff_of(old: str, new: str, old_name: str, new_name: str) -> str:
 
 
 def locked(tenant: Tenant) -> NetworkPolicy | None:
-    """The tenant's policy, held until the transaction ends; None where none was ever stored."""
-    return NetworkPolicy.objects.of(tenant).select_for_update(of=("self",)).select_related("current").first()
+    """The tenant's policy, held until the transaction ends; None where none was ever stored.
+
+    Without a join: who waited for the lock would see the row as it is now beside the version that counted before, which is no row at all.
+    """
+    return NetworkPolicy.objects.of(tenant).select_for_update(of=("self",)).first()
 
 
 def _first(tenant: Tenant, text: str, *, actor: str, now: datetime, note: str) -> PolicyVersion | None:

@@ -22,6 +22,7 @@ LONG = {
 PURE = (
     *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "placement" / "engine").glob("*.py")),
     "placement/pictures.py",
+    *(f"placement/policies/{name}.py" for name in ("advice", "explaining", "matrix", "reach", "spans", "trials")),
     "placement/gateway/plan.py",
     "placement/headscale/keys.py",
     "placement/policies/proof.py",

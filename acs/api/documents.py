@@ -79,7 +79,7 @@ ALWAYS = (500, 503)  # a fault of ours, a database that is away: any operation m
 WITH_TOKEN = (401, 403, 404)
 
 
-def answers(good: dict[int, Any], *problems: int, token: bool = True) -> dict[Any, Any]:
+def answers(good: dict[Any, Any], *problems: int, token: bool = True) -> dict[Any, Any]:
     """A view's responses: its own, and the problem documents it may give. `token`: it asks for an API token."""
     statuses = sorted({*problems, *ALWAYS, *(WITH_TOKEN if token else ())})
     return {**good, **{(status, "application/problem+json"): _response(status) for status in statuses}}

@@ -12,60 +12,32 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from acs.api import policy_shapes as shapes
-from acs.api.bodies import Fields, StrictJsonParser, read_body
+from acs.api.bodies import Fields, StrictJsonParser
 from acs.api.documents import answers
+from acs.api.hujson import HUJSON, HujsonParser, HujsonRenderer, PolicyParser
 from acs.api.scoped import View
 from placement.policies import explaining, matrix, storing
 from placement.policies.preview import preview
 from tenants import netpolicy
 from tenants.errors import MalformedRequest, StaleMatch, StaleVersion, VersionRequired
 from tenants.models import PolicyVersion
-from tenants.policies.hujson import LONGEST
 
-MOST_BYTES = 8 * LONGEST  # a character takes four in UTF-8, and six or twelve where JSON escapes it
 NOTHING = PolicyVersion(number=0)
 MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description='The ETag of the version that you saw, such as "7"; "0": none yet.'
 )
 TAGGED = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200], description="The number of the version, in quotes.")
-HUJSON = "application/hujson"
 REFUSED = (400, 401, 403, 404, 409, 422, 502)
-
-
-class PolicyParser(StrictJsonParser):
-    most = MOST_BYTES
-
-
-class HujsonParser(BaseParser):
-    """The text itself, without JSON around it."""
-
-    media_type = HUJSON
-
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> dict[str, Any]:  # noqa: ARG002 - DRF's signature
-        try:
-            return {"text": read_body(stream, most=MOST_BYTES).decode("utf-8")}
-        except UnicodeDecodeError:
-            raise MalformedRequest({"body": "not a text in UTF-8"}) from None
-
-
-class HujsonRenderer(BaseRenderer):
-    """The text of a policy and nothing else."""
-
-    media_type, format, charset = HUJSON, "hujson", "utf-8"
-
-    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:  # noqa: ARG002 - DRF's signature
-        return str(data["text"]).encode()
 
 
 class PolicyView(View):
     scope = "policy_file"
-    parser_classes = (PolicyParser, HujsonParser)
+    parser_classes: Any = (PolicyParser, HujsonParser)
 
     def version(self, number: int) -> PolicyVersion | None:
         """None for 0, what was before the first version. Raises: NotFound."""

@@ -27,7 +27,7 @@ class View(GenericAPIView[Any]):
     operator_only = False
     only_reads = False
     filters: type[Fields] = Fields
-    parser_classes = (StrictJsonParser,)
+    parser_classes: Any = (StrictJsonParser,)
     http_method_names = ["get", "head", "post", "patch", "delete"]
 
     @property

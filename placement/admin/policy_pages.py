@@ -168,7 +168,7 @@ def _change(change: Change) -> tuple[Named, Named, Any]:
 
 def _store(request: HttpRequest, tenant: Tenant, form: PolicyForm, context: dict[str, Any]) -> HttpResponse | None:
     said = form.cleaned_data
-    told = {"actor": actor_of(request), "now": timezone.now()}
+    told: dict[str, Any] = {"actor": actor_of(request), "now": timezone.now()}
     try:
         done = storing.store(tenant, said["text"], expected=said["expected"], note=said["note"], **told)
     except StaleVersion as stale:

@@ -57,7 +57,7 @@ def test_who_reaches_what_is_a_table_and_an_answer_with_its_rule(office, fleet_c
         assert html.content.decode().count('class="reached"') == 1
         assert "autogroup:member 2 laptop phone – 443" in text
         yes = words(office.get("/admin/placement/policies/acme/", {"src": "laptop", "dst": "shop", "service": "tcp:443"}))
-        assert "reaches laptop reaches shop. By these rules acls[0] line 1 443" in yes
+        assert "reaches laptop reaches shop. By these rules acls[0] (line 1) → 443" in yes
         no = words(office.get("/admin/placement/policies/acme/", {"src": "shop", "dst": "laptop"}))
         assert "does not reach No rule has shop as a source" in no
         assert "This stands for nothing" in words(office.get("/admin/placement/policies/acme/", {"src": "shop", "dst": "nobody"}))
