@@ -25,7 +25,8 @@ from placement.policies.compiling import digest_of
 from tenants import lifecycle
 from tenants.models import AuditEvent, Tenant
 from tests import factories
-from tests.conftest import clusters_to_drop, make_fleet_cluster, url_as
+from tests.cluster_servers import serve_cluster
+from tests.conftest import clusters_to_drop, make_fleet_cluster, manage, url_as
 from tests.placement.policies.audited import Ground, ground, open_kinds, repairs, told
 from tests.servers import Server, run_headscale, run_simulator
 
@@ -430,3 +431,22 @@ def test_the_task_counts_what_came_of_it(here):
     tasks.audit_cluster(here.cluster.pk)
     assert metrics.AUDITS.labels("well", here.cluster.pk)._value.get() == 1
     assert here.cluster.pk in auditing.served()
+
+
+@pytest.mark.processes
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_of_its_own_rights_audits_and_repairs(db, tmp_path):
+    (tmp_path / "a").mkdir()
+    with serve_cluster(tmp_path / "a", real=False) as (cluster_id, server), server.admin() as admin:
+        acme = factories.tenant("acme-inc")
+        Binding.objects.create(tenant=acme, cluster_id=cluster_id, headscale_user_id=12345, expected_load=1, reason="test")
+        admin.put_policy(FOREIGN)
+        admin.make_user("eve")
+        done = manage("isolation", "audit", cluster_id, role="worker", check=False)
+        assert (done.returncode, done.stdout.count("  #")) == (1, 3), done.stdout + done.stderr
+        assert not manage("policies", "now", cluster_id, role="worker").stderr
+        [user] = admin.users(name="acme-inc")
+        assert Binding.objects.of(acme).get().headscale_user_id == user.id
+        done = manage("isolation", "audit", cluster_id, role="worker", check=False)
+        assert done.stdout.splitlines()[0] == f"{cluster_id}: runs or holds what ACS did not mean; 2 over"
+        assert "eve; nothing done about it" in done.stdout
