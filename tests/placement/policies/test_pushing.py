@@ -18,7 +18,7 @@ from placement.models import Alert, AuditFinding, Binding, Cluster, ClusterPolic
 from placement.policies import findings, history, pushing, wishes, writers
 from placement.policies.pushing import push
 from tenants import lifecycle
-from tenants.models import NetworkPolicy, Tenant
+from tenants.models import EnrolmentKey, NetworkPolicy, Tenant
 from tests import factories
 from tests.doors import bootstrap
 from tests.placement.policies.pushed import PolicyServer, allows, pushes, row, running_number, serving, settled, write
@@ -387,6 +387,8 @@ def test_devices_that_documents_may_name_ask_for_a_push_and_those_of_plain_tenan
 
     assert not asks(plain, node_id=70)
     assert not asks(plain, node_id=70, name="other")
+    key, _ = factories.enrolment_key(plain)
+    EnrolmentKey.objects.of(plain).filter(pk=key.pk).update(tags=["tag:web"])
     assert asks(plain, node_id=71, tags=("tag:bolt--web",))
     assert asks(plain, node_id=71, tags=("tag:bolt--web",), name="other")
     assert asks(named, node_id=72)
