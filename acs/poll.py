@@ -15,12 +15,14 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
+from acs import wiring
 from placement import autoroutes, clusters, devices, fleetdb, history, load, logins, retiring, routing, settling, slots, stock
 from placement.devices import Sighting
 from placement.errors import ClusterError
 from placement.headscale import metrics
 from placement.headscale.metrics import LoadReading
 from placement.models import Cluster, Device, PollRun, Watch
+from placement.policies import taking
 from placement.routing import Announced
 from placement.settling import KeyFact
 
@@ -147,4 +149,6 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
         Watch.objects.filter(pk=cluster.pk).update(complete_at=seen.started_at, nodes=len(seen.nodes), failures=0)
     routing.tell(cluster, routing.astray(cluster.cluster_id, seen.routes))
     retiring.retire(cluster, strays, now=now)
+    if taking.not_taken(cluster.pk, {node.node_id: (node.account, node.tags) for node in seen.nodes}):
+        wiring.audit_now(cluster.pk)
     return run

@@ -57,10 +57,14 @@ def push_soon(event: AuditEvent) -> None:
 
 
 def audit_soon(event: AuditEvent) -> None:
+    if event.verb == "cluster.audit":
+        audit_now(event.target)
+
+
+def audit_now(cluster_id: str) -> None:
     from acs.tasks import audit_cluster
 
-    if event.verb == "cluster.audit":
-        enqueue(audit_cluster, event.target)
+    enqueue(audit_cluster, cluster_id)
 
 
 def refill_soon(cluster_id: str) -> None:

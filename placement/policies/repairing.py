@@ -26,6 +26,7 @@ from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
 ACTOR = "system:audit"
+MOST_ENDED = 20  # devices: of more, it is rather ACS or its database that is wrong, and a person has to look first
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Repairer:
     admin: Admin
     seen: Look
     now: datetime
+    may_end: bool = True  # logins
 
 
 def repair(cluster: Cluster, seen: Look, found: Iterable[AuditFinding], *, now: datetime) -> None:
@@ -45,13 +47,20 @@ def repair(cluster: Cluster, seen: Look, found: Iterable[AuditFinding], *, now: 
     if not faults:
         return
     with clusters.admin_of(cluster) as admin:
-        repairer = Repairer(cluster, admin, seen, now)
+        repairer = Repairer(cluster, admin, seen, now, _may_end(cluster, seen))
         try:
             _policies(repairer, [finding for fault, finding in faults if fault.kind in POLICIES])
             for fault, finding in faults:
                 _one(repairer, fault, finding)
         except ClusterError as error:
             log.warning("repair_failed", cluster_id=cluster.pk, reason=str(error))
+
+
+def _may_end(cluster: Cluster, seen: Look) -> bool:
+    count = sum(fault.kind in (Kind.TAG, Kind.OWNER, Kind.MEMORY) for fault in seen.faults)
+    if count > MOST_ENDED:
+        log.error("too_many_to_repair", cluster_id=cluster.pk, devices=count)
+    return count <= MOST_ENDED
 
 
 def _one(repairer: Repairer, fault: Fault, finding: AuditFinding) -> None:
@@ -147,7 +156,7 @@ def _put_back(repairer: Repairer, fault: Fault) -> str:
 
 def _end(repairer: Repairer, fault: Fault) -> str:
     node = repairer.seen.nodes.get(fault.node_id or 0)
-    if node is None or comparing.has_ended(node, now=repairer.now):
+    if node is None or not repairer.may_end or comparing.has_ended(node, now=repairer.now):
         return ""
     repairer.admin.expire_node(node.id, repairer.now)
     _record(repairer, fault, "device.expire", kind=fault.kind)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from placement.models import Grant
+from placement.models import AuditFinding, Device, Grant
 from placement.policies.facts import tenant_tag
 from tenants import tags
 from tenants.models import Tenant
+
+Kind = AuditFinding.Kind
 
 
 def are_given(tenant_id: UUID, account: str, shown: Collection[str], *, key_id: int | None) -> bool:
@@ -18,6 +20,18 @@ def are_given(tenant_id: UUID, account: str, shown: Collection[str], *, key_id: 
         return False
     words = {tenant_tag(tag) for tag in shown}
     return words <= tags.declared(tenant) or words <= tags.declared(tenant) | tags.in_use(tenant).keys() | _of_key(tenant, key_id)
+
+
+def not_taken(cluster_id: str, shown: Mapping[int, tuple[str, Collection[str]]]) -> list[int]:
+    """The nodes whose owner or tags are not those that ACS has of the device, and that no audit has seen so. `shown`: account and tags by node id."""
+    open_ones = AuditFinding.objects.filter(cluster=cluster_id, over_at=None, kind__in=(Kind.TAG, Kind.OWNER))
+    seen = set(open_ones.values_list("subject", flat=True))
+    rows = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None, node_id__in=list(shown))
+    return [
+        node_id
+        for node_id, account, tags in rows.values_list("node_id", "tenant__account", "tags").order_by("node_id")
+        if (account, set(tags)) != (shown[node_id][0], set(shown[node_id][1])) and f"node {node_id}" not in seen
+    ]
 
 
 def _of_key(tenant: Tenant, key_id: int | None) -> set[str]:

@@ -37,7 +37,7 @@ RIGHTS: dict[str, Rights] = {
     # who lives where: the door binds once, only a move rebinds
     "placement_binding": (
         "select, insert, update (expected_load)",
-        "select, update (expected_load), update (rules), delete",
+        "select, update (expected_load), update (rules), update (headscale_user_id), delete",
         "select, update",
     ),
     "placement_slot": (FULL, FULL, "select, update"),

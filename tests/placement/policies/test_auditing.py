@@ -17,15 +17,16 @@ from django.db.models import F
 from django.utils import timezone
 
 from acs import forgetting, metrics, standings, tasks
-from placement import policy, routing
+from placement import devices, policy, routing
 from placement.errors import ClusterError
 from placement.models import Alert, AuditFinding, Binding, Cluster, ClusterPolicy, Device, Route
-from placement.policies import auditing, findings, writers
+from placement.policies import auditing, findings, repairing, taking, writers
 from placement.policies.compiling import digest_of
 from tenants import lifecycle
 from tenants.models import AuditEvent, Tenant
 from tests import factories
-from tests.conftest import clusters_to_drop, make_fleet_cluster, url_as
+from tests.cluster_servers import serve_cluster
+from tests.conftest import clusters_to_drop, make_fleet_cluster, manage, url_as
 from tests.placement.policies.audited import Ground, ground, open_kinds, repairs, told
 from tests.servers import Server, run_headscale, run_simulator
 
@@ -77,6 +78,12 @@ def here(request: pytest.FixtureRequest, homes: Any, db: None, tmp_path: Path, m
 
 everywhere = pytest.mark.parametrize("here", [*SIMULATED, REAL], indirect=True)
 simulated = pytest.mark.parametrize("here", SIMULATED, indirect=True)
+
+
+def noticed(here: Ground) -> list[int]:
+    """The nodes that a poll has a closer look taken at."""
+    shown = [devices.sighting_of(node) for node in here.admin.nodes()]
+    return taking.not_taken(here.cluster.pk, {node.node_id: (node.account, node.tags) for node in shown})
 
 
 def alert(kind: str, cluster: Cluster) -> Alert | None:
@@ -135,17 +142,23 @@ def test_another_document_of_ours_is_replaced_by_the_one_that_was_pushed(here):
     assert (here.admin.policy().document, told(here.audit())) == (meant, [])
 
 
-def test_a_document_that_is_stored_and_not_in_force_is_stored_once_more(here, monkeypatch):
-    """A server that compiled something else than it stored: only what is in force tells."""
+@pytest.mark.parametrize("here", [REAL], indirect=True)
+def test_a_document_that_is_stored_and_not_in_force_is_stored_once_more(here):
+    """A row that somebody wrote behind the server's back: only the rules in force tell that it uses another one."""
     acme, bolt = here.tenant("acme"), here.tenant("bolt")
     here.device(acme, "laptop")
     here.device(bolt, "desk")
     here.push()
     meant = here.admin.policy().document
     here.admin.put_policy(FOREIGN)
-    monkeypatch.setattr(type(here.admin), "policy", lambda _: type("Stored", (), {"document": meant})())
+    with psycopg.connect(url_as("acs_owner"), autocommit=True) as owner:
+        owner.execute("set role acs_headscale_owner")
+        owner.execute(
+            "insert into headscale.policies (data, created_at, updated_at, cluster_id) values (%s, now(), now(), %s)",
+            [meant, here.cluster.pk],
+        )
+    assert here.admin.policy().document == meant
     done = here.audit()
-    monkeypatch.undo()
     assert {kind for kind, _ in told(done)} == {"policy-other", "filter"}
     assert repairs(done) == {f"stored #{ClusterPolicy.objects.get().running_id} once more"}
     here.wish_is_done()
@@ -230,8 +243,11 @@ def test_tags_given_behind_our_back_are_taken_back(here):
     changed = [device for device in (tagged, plain) if here.node(device).tags == (f"tag:{bolt.account}--db",)]
     assert changed or not here.cluster.is_external
 
+    assert noticed(here) == [device.node_id for device in changed], "a poll has an audit look closer"
+
     done = here.audit()
     assert told(done) == sorted(("tag", f"node {device.node_id}") for device in changed)
+    assert noticed(here) == []
     assert here.node(tagged).tags == (f"tag:{acme.account}--web",)
     if plain in changed:
         assert here.node(plain).expiry <= timezone.now()
@@ -252,6 +268,20 @@ def test_a_tag_that_its_tenant_does_not_declare_is_a_finding_and_one_that_it_dec
     assert device.tags == [f"tag:{acme.account}--web"]
     stray = here.device(acme, "stray", tags=(f"tag:{acme.account}--ci",))
     assert (stray.tags, told(here.audit())) == ([], [("tag", f"node {stray.node_id}")])
+
+
+@pytest.mark.parametrize("here", [pytest.param(("simulator", "alone"), id="external")], indirect=True)
+def test_of_many_devices_at_once_none_loses_its_login(here, monkeypatch):
+    """Then it is rather ACS that is wrong, or its database."""
+    acme, bolt = here.tenant("acme"), here.tenant("bolt", "tag:db")
+    lost = [here.device(acme, f"till-{n}") for n in range(3)]
+    here.push()
+    monkeypatch.setattr(repairing, "MOST_ENDED", 2)
+    for device in lost:
+        here.admin.set_tags(device.node_id, [f"tag:{bolt.account}--db"])
+    done = here.audit()
+    assert (len(done.found), repairs(done)) == (3, {""})
+    assert [here.node(device).expiry for device in lost] == [None] * 3
 
 
 @everywhere
@@ -430,3 +460,22 @@ def test_the_task_counts_what_came_of_it(here):
     tasks.audit_cluster(here.cluster.pk)
     assert metrics.AUDITS.labels("well", here.cluster.pk)._value.get() == 1
     assert here.cluster.pk in auditing.served()
+
+
+@pytest.mark.processes
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_of_its_own_rights_audits_and_repairs(db, tmp_path):
+    (tmp_path / "a").mkdir()
+    with serve_cluster(tmp_path / "a", real=False) as (cluster_id, server), server.admin() as admin:
+        acme = factories.tenant("acme-inc")
+        Binding.objects.create(tenant=acme, cluster_id=cluster_id, headscale_user_id=12345, expected_load=1, reason="test")
+        admin.put_policy(FOREIGN)
+        admin.make_user("eve")
+        done = manage("isolation", "audit", cluster_id, role="worker", check=False)
+        assert (done.returncode, done.stdout.count("  #")) == (1, 3), done.stdout + done.stderr
+        assert not manage("policies", "now", cluster_id, role="worker").stderr
+        [user] = admin.users(name="acme-inc")
+        assert Binding.objects.of(acme).get().headscale_user_id == user.id
+        done = manage("isolation", "audit", cluster_id, role="worker", check=False)
+        assert done.stdout.splitlines()[0] == f"{cluster_id}: runs or holds what ACS did not mean; 2 over"
+        assert "eve; nothing done about it" in done.stdout
