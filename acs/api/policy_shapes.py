@@ -128,6 +128,10 @@ class ChangeShape(serializers.Serializer[Change]):
     services = Services()
 
 
+def _changes(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    return [dict(ChangeShape(change).data) for change in changes[:MOST_CHANGES]]
+
+
 class CostShape(serializers.Serializer[Any]):
     form = serializers.CharField(help_text="Of two equivalent forms of the server's document, self or literal, the cheaper one.")
     seconds = serializers.FloatField(help_text="Estimated, of one peer calculation of the tenant's server, all its tenants together.")
@@ -153,11 +157,11 @@ class PreviewShape(serializers.Serializer[Preview]):
 
     @extend_schema_field(ChangeShape(many=True))
     def get_gained(self, found: Preview) -> Any:
-        return ChangeShape(found.difference.gained[:MOST_CHANGES], many=True).data
+        return _changes(found.difference.gained)
 
     @extend_schema_field(ChangeShape(many=True))
     def get_lost(self, found: Preview) -> Any:
-        return ChangeShape(found.difference.lost[:MOST_CHANGES], many=True).data
+        return _changes(found.difference.lost)
 
     @extend_schema_field({"type": "object", "properties": {"gained": {"type": "integer"}, "lost": {"type": "integer"}}})
     def get_changes(self, found: Preview) -> dict[str, int]:
