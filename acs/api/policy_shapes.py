@@ -20,6 +20,7 @@ from tenants.policies.document import Service
 from tenants.policies.hujson import LONGEST
 
 TEXT = "The whole policy as HuJSON. Empty: the default, every device of the network reaches every other."
+MOST_CHANGES = 500  # pairs of kinds of devices that a preview lists
 SERVICES = "As grants write them: *, 443, tcp:80-90, icmp:*."
 
 
@@ -127,6 +128,10 @@ class ChangeShape(serializers.Serializer[Change]):
     services = Services()
 
 
+def _changes(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    return [dict(ChangeShape(change).data) for change in changes[:MOST_CHANGES]]
+
+
 class CostShape(serializers.Serializer[Any]):
     form = serializers.CharField(help_text="Of two equivalent forms of the server's document, self or literal, the cheaper one.")
     seconds = serializers.FloatField(help_text="Estimated, of one peer calculation of the tenant's server, all its tenants together.")
@@ -143,11 +148,24 @@ class TestsShape(serializers.Serializer[Any]):
 
 class PreviewShape(serializers.Serializer[Preview]):
     matrix = MatrixShape()
-    gained = ChangeShape(many=True, source="difference.gained", help_text="What can be reached then and cannot now.")
-    lost = ChangeShape(many=True, source="difference.lost")
+    gained = serializers.SerializerMethodField(help_text=f"What can be reached then and cannot now; at most {MOST_CHANGES} pairs.")
+    lost = serializers.SerializerMethodField(help_text=f"At most {MOST_CHANGES} pairs.")
+    changes = serializers.SerializerMethodField(help_text="How many pairs gain and lose, listed or not.")
     warnings = AdviceShape(many=True)
     tests = TestsShape()
     cost = CostShape(allow_null=True, help_text="null: the tenant lives nowhere yet.")
+
+    @extend_schema_field(ChangeShape(many=True))
+    def get_gained(self, found: Preview) -> Any:
+        return _changes(found.difference.gained)
+
+    @extend_schema_field(ChangeShape(many=True))
+    def get_lost(self, found: Preview) -> Any:
+        return _changes(found.difference.lost)
+
+    @extend_schema_field({"type": "object", "properties": {"gained": {"type": "integer"}, "lost": {"type": "integer"}}})
+    def get_changes(self, found: Preview) -> dict[str, int]:
+        return {"gained": len(found.difference.gained), "lost": len(found.difference.lost)}
 
 
 class RuleShape(serializers.Serializer[Statement]):

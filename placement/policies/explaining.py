@@ -64,13 +64,23 @@ def explain(reach: Reach, src: str, dst: str, service: Service | None = None) ->
     nothing = _("This stands for nothing that the network has.")
     if not sources or not destinations:
         raise MalformedRequest({name: nothing for name, keys in (("src", sources), ("dst", destinations)) if not keys})
-    pairs = [(one, other) for one in sources for other in destinations if one != other]
+    pairs = _pairs(reach, sources, destinations)
     for one, other in pairs:
         if not _passes(reach.services(one, other), service):
             return _absence(reach, one, other, service)
     rules = _in_order(reach, (rule for one, other in pairs for rule in _admitting(reach, one, other, service)))
-    shared = reach.services(*pairs[0]) if len(pairs) == 1 else ()
+    shared = reach.services(*pairs[0]) if len(pairs) == 1 else ()  # of several kinds of devices no two need have the same
     return Explanation(src, dst, service, True, PASSES if pairs else ITSELF, services=shared, rules=rules)
+
+
+def _pairs(reach: Reach, sources: Iterable[str], destinations: Iterable[str]) -> list[tuple[str, str]]:
+    """One pair for all that the same rules are about, of two different ones: a device's way to itself is none."""
+    found = []
+    for ones in reach.alike(sources, towards=False):
+        for others in reach.alike(destinations, towards=True):
+            pair = next(((one, other) for one in ones[:2] for other in others[:2] if one != other), None)
+            found += [pair] if pair else []
+    return found
 
 
 def service_of(text: str) -> Service | None:

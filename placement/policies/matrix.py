@@ -88,10 +88,13 @@ def difference(before: Reach, after: Reach) -> Difference:
 
 def _more(classes: Sequence[Alike], was: Cells, is_now: Cells) -> tuple[Change, ...]:
     found = []
+    known: dict[tuple[Services, Services], Services] = {}  # of very many pairs few differ in their services
     for pair in sorted(is_now):
-        src, dst = (classes[number] for number in pair)
-        if more := spans.minus(is_now[pair], was.get(pair, ())):
-            found.append(Change(src, dst, more))
+        both = is_now[pair], was.get(pair, ())
+        if both not in known:
+            known[both] = spans.minus(*both)
+        if known[both]:
+            found.append(Change(classes[pair[0]], classes[pair[1]], known[both]))
     return tuple(found)
 
 

@@ -127,6 +127,31 @@ class Reach:
         keys = (*sorted(side.devices), *sorted(map(str, networks)))
         return (*keys, INTERNET) if self._is_outside(side) else keys
 
+    def alike(self, keys: Iterable[str], *, towards: bool) -> list[list[str]]:
+        """The keys in groups that the same rules name: whatever one of a group may, all of it may."""
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for key in keys:
+            groups.setdefault(self._naming(key, towards=towards), []).append(key)
+        return list(groups.values())
+
+    def _naming(self, key: str, *, towards: bool) -> tuple[int, ...]:
+        """The numbers of the statements that have it as a destination, or as a source."""
+        known = self.destinations if towards else self.sources
+        if key in known:
+            return self._marks[towards].get(key, ())
+        has = self.has_destination if towards else self.has_source
+        return tuple(number for number, one in enumerate(self.statements) if has(one, key))
+
+    @cached_property
+    def _marks(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+        found: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+        for number, sides in enumerate(self.sides):
+            for marks, keys in zip(found, sides, strict=True):
+                for key in keys:
+                    marks.setdefault(key, []).append(number)
+        sources, destinations = ({key: tuple(numbers) for key, numbers in marks.items()} for marks in found)
+        return sources, destinations
+
     def label_of(self, key: str) -> str:
         point = self.sources.get(key) or self.destinations.get(key)
         return point.label if point else key

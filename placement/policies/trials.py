@@ -52,9 +52,10 @@ def _destinations(test: Assertion) -> Iterator[tuple[Word, int, bool]]:
 
 def _failure(reach: Reach, test: Assertion, sources: tuple[str, ...], to: tuple[Word, int, tuple[str, ...]], *, wanted: bool) -> str:
     """Why the destination is not as the test wants it, or nothing."""
-    word, port, destinations = to
+    word, port, keys = to
     asked = Service(test.protocol, port, port)
-    for src in sources:
+    destinations = [group[0] for group in reach.alike(keys, towards=True)]
+    for src in (group[0] for group in reach.alike(sources, towards=False)):
         reached = [dst for dst in destinations if spans.touches(reach.services(src, dst), asked)]
         told = {"src": reach.label_of(src), "dst": f"{word}:{port}"}
         if wanted and not reached:

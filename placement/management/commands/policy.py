@@ -71,12 +71,12 @@ class Command(VerbCommand):
         tenant = tenant_of(account)
         policy = NetworkPolicy.objects.of(tenant).select_related("current", "running").first()
         if number is not None:
-            self.stdout.write(_version(tenant, number).text)
+            self.stdout.write(_version(tenant, number).text, ending="")  # just what was stored, to be stored again
             return
         for line in policy_words.standing(account, policy):
             self.stderr.write(line)
         if policy is not None:
-            self.stdout.write(policy.current.text)
+            self.stdout.write(policy.current.text, ending="")
 
     def do_versions(self, *, account: str, **_: Any) -> None:
         self._lines(policy_words.versions(netpolicy.versions(tenant_of(account))))

@@ -242,3 +242,12 @@ def test_advice_names_what_a_policy_says_in_vain():
         ("idle-rule", "acls[0]"), ("unrouted-prefix", "acls[0].dst[0]"), ("idle-rule", "acls[1]"),
         ("idle-tag", 'tagOwners["tag:none"]'), ("unused-group", 'groups["group:idle"]'),
     }  # fmt: skip
+
+
+def test_words_of_a_thousand_devices_are_explained_and_tried_at_once():
+    devices = [device(f"t-{n}", "web" if n % 2 else "db") for n in range(1000)]
+    tests = [{"src": "tag:web", "accept": [f"tag:db:{port}"], "deny": [f"tag:web:{port}"]} for port in range(5000, 5100)]
+    found = reach(tenant(policy(acls=[acl(["tag:web"], "tag:db:5000-6000")], tests=tests), devices))
+    assert trials.attempt(found).passed == 200
+    assert explain(found, "tag:web", "tag:db", Service("tcp", 5000, 5000)).admitted
+    assert not explain(found, "*", "*").admitted
