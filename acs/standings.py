@@ -111,7 +111,7 @@ def _audits(now: datetime) -> list[Standing]:
     """A kind of which nothing is open is 0 for every cluster that was audited, so that an alert rule sees it end."""
     audited = ClusterPolicy.objects.filter(checked_at__isnull=False).exclude(cluster__state=Cluster.State.OFFLINE)
     ages = dict(audited.values_list("cluster_id", "checked_at"))
-    rows = AuditFinding.objects.filter(over_at=None).order_by().values_list("cluster_id", "kind")
+    rows = AuditFinding.objects.across_tenants().filter(over_at=None).order_by().values_list("cluster_id", "kind")
     numbers = {(cluster_id, kind): count for cluster_id, kind, count in rows.annotate(Count("pk"))}
     shown = sorted({(cluster_id, kind) for cluster_id in ages for kind in AuditFinding.Kind.values} | numbers.keys())
     return [

@@ -34,7 +34,9 @@ def forbidden(network: Network) -> str:
         return _("it is nearly the whole Internet: announce an exit node instead")
     if overlaps(network, TAILNET):
         return _("it overlaps the addresses of devices")
-    if overlaps(network, (*RESERVED, *DOCUMENTATION)):
+    if overlaps(network, DOCUMENTATION):
+        return _("it overlaps addresses that are reserved for documentation")
+    if overlaps(network, RESERVED):
         return _("it overlaps addresses that mean something else on every machine")
     return ""
 

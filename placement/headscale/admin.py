@@ -107,7 +107,8 @@ class Admin:
         With `tags` its device belongs to them instead of the user; the server does not ask whether its policy defines them.
         `expiration` is kept to the microsecond, which lets the sweeper find the key of a call that fell silent.
         """
-        body = {"user": _id(user_id), "reusable": False, "ephemeral": ephemeral, "expiration": _moment(expiration), "aclTags": list(tags)}
+        body = {"user": _id(user_id), "reusable": False, "ephemeral": ephemeral, "expiration": _moment(expiration)}
+        body |= {"aclTags": given} if (given := list(tags)) else {}
         return self._write("POST", "/api/v1/preauthkey", body, lambda answer: answers.key_of(answer["preAuthKey"]))
 
     def expire_key(self, key_id: int) -> None:

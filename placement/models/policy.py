@@ -150,6 +150,8 @@ class AuditFinding(models.Model):
     repaired_at = models.DateTimeField(_("repaired"), null=True, blank=True)
     evidence = models.JSONField(_("evidence"), default=dict)
 
+    objects = TenantManager()
+
     class Meta:
         verbose_name = _("finding of an audit")
         verbose_name_plural = _("findings of audits")

@@ -94,7 +94,7 @@ def _outcome(found: Iterable[AuditFinding], blind: frozenset[str]) -> Outcome:
 
 
 def _fresh(found: Iterable[AuditFinding]) -> list[AuditFinding]:
-    return list(AuditFinding.objects.filter(pk__in=[finding.pk for finding in found]).order_by("pk"))
+    return list(AuditFinding.objects.across_tenants().filter(pk__in=[finding.pk for finding in found]).order_by("pk"))
 
 
 # ---- looking twice -----------------------------------------------------------------------------------------------------
@@ -141,14 +141,14 @@ def _keep(cluster_id: str, fault: Fault, seen: Look, now: datetime) -> AuditFind
 def _close(cluster_id: str, found: Iterable[AuditFinding], blind: frozenset[str], now: datetime) -> int:
     """What was open and is not so any more, as far as this audit could see."""
     there = {finding.pk for finding in found}
-    open_ones = AuditFinding.objects.filter(cluster=cluster_id, over_at=None).exclude(kind__in=blind).exclude(pk__in=there)
+    open_ones = AuditFinding.objects.across_tenants().filter(cluster=cluster_id, over_at=None).exclude(kind__in=blind).exclude(pk__in=there)
     close = partial(findings.over, cluster_id, now=now)
     return sum(close(Kind(kind), subject) for kind, subject in list(open_ones.values_list("kind", "subject")))
 
 
 def _alert(cluster_id: str, now: datetime) -> None:
     """One alert for a foreign policy, one for all the rest; over when nothing of the kind is open."""
-    counts = Counter(AuditFinding.objects.filter(cluster=cluster_id, over_at=None).values_list("kind", flat=True))
+    counts = Counter(AuditFinding.objects.across_tenants().filter(cluster=cluster_id, over_at=None).values_list("kind", flat=True))
     foreign = counts.pop(Kind.POLICY_FOREIGN, 0)
     for kind, facts in ((Alert.Kind.POLICY_FOREIGN, {"documents": foreign} if foreign else {}), (Alert.Kind.DRIFT, dict(counts))):
         if facts:

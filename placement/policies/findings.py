@@ -39,20 +39,20 @@ def keep(
         number, times = cursor.fetchone()
     if times == 1:
         log.error("finding_opened", cluster_id=cluster_id, kind=kind.value, subject=subject)
-    return AuditFinding.objects.get(pk=number)
+    return AuditFinding.objects.across_tenants().get(pk=number)
 
 
 def of(cluster_id: str = "", *, past: bool = False) -> QuerySet[AuditFinding]:
     """What is open, or with `past` also what is over, of one cluster or all, the latest first."""
-    rows = AuditFinding.objects.filter(cluster=cluster_id) if cluster_id else AuditFinding.objects.all()
+    rows = AuditFinding.objects.across_tenants().filter(cluster=cluster_id) if cluster_id else AuditFinding.objects.across_tenants()
     return (rows if past else rows.filter(over_at=None)).order_by("-last_at", "-pk")
 
 
 def forget(*, now: datetime) -> int:
     """Drop what has been over for long enough. Returns how many."""
-    dropped, old = 0, AuditFinding.objects.filter(over_at__lt=now - KEPT)
+    dropped, old = 0, AuditFinding.objects.across_tenants().filter(over_at__lt=now - KEPT)
     while oldest := list(old.order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
-        dropped += AuditFinding.objects.filter(pk__in=oldest).delete()[0]
+        dropped += AuditFinding.objects.across_tenants().filter(pk__in=oldest).delete()[0]
     return dropped
 
 
@@ -63,9 +63,12 @@ def document(text: str) -> dict[str, Any]:
 
 def over(cluster_id: str, kind: AuditFinding.Kind, subject: str, *, now: datetime) -> bool:
     """It is not so any more. Returns whether it was."""
-    return AuditFinding.objects.filter(cluster=cluster_id, kind=kind, subject=subject[:200], over_at=None).update(over_at=now) > 0
+    return (
+        AuditFinding.objects.across_tenants().filter(cluster=cluster_id, kind=kind, subject=subject[:200], over_at=None).update(over_at=now)
+        > 0
+    )
 
 
 def repaired(finding: AuditFinding, repair: str, *, now: datetime) -> None:
     """What was done about it; that it is over is for the next audit to see."""
-    AuditFinding.objects.filter(pk=finding.pk).update(repair=repair[:300], repaired_at=now)
+    AuditFinding.objects.across_tenants().filter(pk=finding.pk).update(repair=repair[:300], repaired_at=now)

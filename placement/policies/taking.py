@@ -24,7 +24,7 @@ def are_given(tenant_id: UUID, account: str, shown: Collection[str], *, key_id: 
 
 def not_taken(cluster_id: str, shown: Mapping[int, tuple[str, Collection[str]]]) -> list[int]:
     """The nodes whose owner or tags are not those that ACS has of the device, and that no audit has seen so. `shown`: account and tags by node id."""
-    open_ones = AuditFinding.objects.filter(cluster=cluster_id, over_at=None, kind__in=(Kind.TAG, Kind.OWNER))
+    open_ones = AuditFinding.objects.across_tenants().filter(cluster=cluster_id, over_at=None, kind__in=(Kind.TAG, Kind.OWNER))
     seen = set(open_ones.values_list("subject", flat=True))
     rows = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None, node_id__in=list(shown))
     return [

@@ -330,7 +330,7 @@ def test_tags_of_keys_groups_policies_and_devices_are_those_that_the_policy_decl
 
 def test_a_finding_shows_its_evidence_and_has_its_cluster_audited(office, fleet_cluster):
     fill([fleet_cluster], tenants=1)
-    finding = AuditFinding.objects.get()
+    finding = AuditFinding.objects.across_tenants().get()
     page = office.get(reverse("admin:placement_auditfinding_change", args=[finding.pk])).content.decode()
     assert "// &lt;b&gt;mine&lt;/b&gt;" in page
     act(office, finding, "audit")

@@ -14,7 +14,7 @@ from placement.policies.compiling import compile_cluster
 from placement.policies.facts import ClusterFact
 from placement.policies.reach import reach_of
 from tenants.policies.document import Service
-from tests.placement.policies.worlds import device, tenant
+from tests.placement.policies.networks import device, tenant
 from tests.servers import run_headscale
 
 DEVICES = [device(f"d{n}") for n in range(3)] + [

@@ -54,7 +54,7 @@ class Command(VerbCommand):
             raise SystemExit(1)
 
     def do_show(self, *, finding_id: int, **_: object) -> None:
-        found = AuditFinding.objects.select_related("tenant").filter(pk=finding_id).first()
+        found = AuditFinding.objects.across_tenants().select_related("tenant").filter(pk=finding_id).first()
         if found is None:
             raise CommandError(f"There is no finding {finding_id}: `isolation findings --all` shows them.")
         for head, cell in zip(HEADS, _line(found), strict=True):

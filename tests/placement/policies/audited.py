@@ -98,7 +98,7 @@ def repairs(done: Audit) -> set[str]:
 
 
 def open_kinds(cluster: Cluster) -> list[str]:
-    return sorted(AuditFinding.objects.filter(cluster=cluster, over_at=None).values_list("kind", flat=True))
+    return sorted(AuditFinding.objects.across_tenants().filter(cluster=cluster, over_at=None).values_list("kind", flat=True))
 
 
 @contextmanager

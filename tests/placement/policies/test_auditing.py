@@ -104,7 +104,7 @@ def test_a_foreign_policy_is_kept_replaced_and_over(here):
     done = here.audit()
     crossing = sorted(("filter", f"{a} -> {b}") for a, b in ((acme.account, bolt.account), (bolt.account, acme.account)))
     assert told(done) == [*crossing, ("policy-foreign", digest_of(FOREIGN))]
-    found = AuditFinding.objects.get(kind="policy-foreign", over_at=None)
+    found = AuditFinding.objects.across_tenants().get(kind="policy-foreign", over_at=None)
     assert found.evidence == {"document": FOREIGN, "characters": len(FOREIGN)}
     assert repairs(done) == {"asked for a push"}
     assert alert("policy-foreign", here.cluster)
@@ -127,7 +127,7 @@ def test_each_foreign_document_is_a_finding_of_its_own(here):
         here.audit()
         here.wish_is_done()
     here.audit()
-    assert AuditFinding.objects.filter(kind="policy-foreign", over_at__isnull=False).count() == 2
+    assert AuditFinding.objects.across_tenants().filter(kind="policy-foreign", over_at__isnull=False).count() == 2
 
 
 def test_another_document_of_ours_is_replaced_by_the_one_that_was_pushed(here):
@@ -185,7 +185,7 @@ def test_a_user_of_nobody_is_told_and_left_alone(here):
     eve = here.admin.make_user("eve")
     assert told(here.audit()) == [("stranger-user", "eve")]
     assert told(here.audit()) == [("stranger-user", "eve")]
-    assert AuditFinding.objects.get(subject="eve").times == 2
+    assert AuditFinding.objects.across_tenants().get(subject="eve").times == 2
     assert [user.name for user in here.admin.users(name="eve")] == ["eve"]
     here.admin.delete_user(eve.id)
     assert told(here.audit()) == []
@@ -223,7 +223,7 @@ def test_a_device_of_nobody_is_told_with_what_it_is(here):
     here.push()
     [node] = here.admin.nodes()
     assert told(here.audit()) == [("stranger-node", f"node {node.id}"), ("stranger-user", eve.account)]
-    found = AuditFinding.objects.get(kind="stranger-node")
+    found = AuditFinding.objects.across_tenants().get(kind="stranger-node")
     assert (found.evidence["user"], found.evidence["hostname"]) == (eve.account, "intruder")
     assert [one.id for one in here.admin.nodes()] == [node.id]
 
@@ -254,7 +254,7 @@ def test_tags_given_behind_our_back_are_taken_back(here):
         assert AuditEvent.objects.of(acme).filter(verb="device.expire", actor="system:audit").count() == 1
         assert told(here.audit()) == [("tag", f"node {plain.node_id}")], "it cannot become untagged again"
         assert AuditEvent.objects.of(acme).filter(verb="device.expire", actor="system:audit").count() == 1
-    assert not AuditFinding.objects.filter(subject=f"node {tagged.node_id}", over_at=None).exists() or plain not in changed
+    assert not AuditFinding.objects.across_tenants().filter(subject=f"node {tagged.node_id}", over_at=None).exists() or plain not in changed
 
 
 def test_a_tag_that_its_tenant_does_not_declare_is_a_finding_and_one_that_it_declares_is_not(here):
@@ -351,7 +351,7 @@ def test_what_only_the_first_look_shows_is_nothing(here, monkeypatch):
     here.push()
     eve = here.admin.make_user("eve")
     monkeypatch.setattr(auditing.time, "sleep", lambda _: here.admin.delete_user(eve.id))
-    assert (told(here.audit()), AuditFinding.objects.count()) == ([], 0)
+    assert (told(here.audit()), AuditFinding.objects.across_tenants().count()) == ([], 0)
 
 
 def test_policies_are_not_compared_while_a_push_is_under_way(here):
@@ -411,7 +411,7 @@ def test_what_is_over_is_forgotten_after_ninety_days(here):
         findings.over(here.cluster.pk, AuditFinding.Kind.STRANGER_USER, subject, now=now - timedelta(days=days))
     findings.keep(here.cluster.pk, AuditFinding.Kind.STRANGER_USER, "open", {}, now=now - timedelta(days=400))
     forgetting.old(now=now)
-    assert set(AuditFinding.objects.values_list("subject", flat=True)) == {"young", "open"}
+    assert set(AuditFinding.objects.across_tenants().values_list("subject", flat=True)) == {"young", "open"}
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------------
@@ -434,7 +434,7 @@ def test_the_command_audits_and_ends_with_one_where_something_is_open(here, caps
     here.admin.put_policy(FOREIGN)
     status, text = said(capsys, "audit", cluster_id)
     assert (status, "a policy that ACS did not write" in text, "asked for a push" in text) == (1, True, True)
-    number = AuditFinding.objects.get().pk
+    number = AuditFinding.objects.across_tenants().get().pk
     status, text = said(capsys, "show", str(number))
     assert (status, text.splitlines()[-1]) == (1, FOREIGN)
     assert said(capsys, "findings")[0] == 1
