@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,14 @@ from typing import Any
 
 from django.utils import timezone
 
+from acs.poll import poll
 from placement import devices, routing
 from placement.clusters import seal_key
 from placement.headscale.admin import Admin
-from placement.models import Binding, Cluster, Device, PolicyPush, Route, Slot
-from placement.policies import pushing, wishes
+from placement.models import Binding, Cluster, Device, PolicyPush, Route, Slot, Watch
+from placement.policies import auditing, pushing, wishes
 from placement.policies.compiling import compile_cluster
-from placement.policies.facts import ClusterFact
+from placement.policies.facts import ClusterFact, server_tag
 from placement.policies.gathering import gather
 from tenants.models import Tenant
 from tests import factories
@@ -112,6 +113,20 @@ class Shore:
         sightings = [devices.sighting_of(node) for node in self.admin.nodes()]
         devices.observe(self.cluster.pk, sightings, seen_at=now, now=now, complete=True)
 
+    def remove(self, hostname: str) -> None:
+        """A device that came during a test."""
+        for node in self.admin.nodes():
+            if node.hostname == hostname:
+                self.admin.delete_node(node.id)
+        self.observe()
+
+    def look(self) -> None:
+        """A poll."""
+        Watch.objects.filter(pk=self.cluster.pk).update(attempted_at=None)
+        done = poll(self.cluster.pk, now=timezone.now())
+        assert done is not None
+        assert done.outcome == "ok"
+
     def route(self, short: str, *prefixes: str) -> None:
         """Prefixes that somebody approved; the server hears of them with the next push."""
         at, now = self.device(short), timezone.now()
@@ -133,6 +148,10 @@ class Shore:
         assert (done.state, done.reason) == ("stored", "")
         routing.tell(self.cluster, [self.device(short).node_id for short in ("gate", "exit") if short in self.home.machines])
         return done
+
+    def audit(self) -> list[tuple[str, str]]:
+        """Kind and subject of what one finds."""
+        return sorted((found.kind, found.subject) for found in auditing.audit(self.cluster.pk, timezone.now()).found)
 
     @property
     def fact(self) -> ClusterFact:
@@ -164,14 +183,12 @@ class Shore:
 
 
 def apart(oracle: Oracle) -> bool:
-    """Whether no device of a tenant sees one of another, or gets a packet to its addresses or to what only another tenant routes."""
+    """Whether no device of a tenant sees one of another, and no filter would let it in there, nor to what is routed there."""
     for one in oracle.nodes:
-        for other in oracle.nodes:
-            if one.account == other.account:
-                continue
-            routed = [route.network_address + 7 for route in other.device.routes]
-            targets = [*(ip.network_address for ip in other.ips), *routed]
-            if oracle.sees(one, other) or any(oracle.reaches(one, target, "tcp", port) for target in targets for port in (22, 443)):
+        for other in (node for node in oracle.nodes if node.account != one.account):
+            targets = [*(ip.network_address for ip in other.ips), *(route.network_address + 7 for route in other.device.routes)]
+            let_in = (oracle.lets_in(other, ip, target, "tcp", port) for ip in one.ips for target in targets for port in (22, 443))
+            if oracle.sees(one, other) or any(let_in):
                 return False
     return True
 
@@ -210,22 +227,16 @@ def rule(src: str, dst: str, **more: Any) -> dict[str, Any]:
     return {"action": "accept", "src": [src], "dst": [dst], **more}
 
 
-def tokens_of(text: str, section: str) -> set[str]:
-    """Every source, destination and target of a section of a compiled document."""
+def owners(shore: Shore, text: str, section: str, *, having: str = "") -> set[frozenset[str]]:
+    """Of each entry of a compiled document's section (those that have a certain field), whose tokens stand in it; `?` is nobody's alone."""
     body = json.loads("\n".join(line for line in text.splitlines() if not line.startswith("//")))
-    return {token for entry in body.get(section, ()) for field in ("src", "dst", "target") for token in entry.get(field, ())}
-
-
-def own_tokens(shore: Shore, account: str) -> Callable[[str], bool]:
-    """What says of a token that nobody but the tenant has it."""
-    tenant = shore.fact.tenant(account)
-    assert tenant is not None
-    own = {str(address.network_address) for device in tenant.devices for address in device.addresses} | {f"{account}@"}
-
-    def is_own(token: str) -> bool:
-        return token in own or token.startswith(f"tag:{account}--")
-
-    return is_own
+    known = {f"{tenant.account}@": tenant.account for tenant in shore.fact.tenants}
+    for tenant in shore.fact.tenants:
+        known |= {str(ip.network_address): tenant.account for device in tenant.devices for ip in device.addresses}
+        known |= {server_tag(tenant.account, tag): tenant.account for tag in tenant.document.tags.keys() | tenant.kept_tags}
+    fields = ("src", "dst", "target", "via")
+    entries = [entry for entry in body.get(section, ()) if not having or having in entry]
+    return {frozenset(known.get(token, "?") for field in fields for token in entry.get(field, ())) for entry in entries}
 
 
 def free_address(shore: Shore, *, version: int) -> str:
