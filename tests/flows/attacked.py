@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from placement.policies import auditing, pushing, wishes
 from placement.policies.compiling import compile_cluster
 from placement.policies.facts import ClusterFact, server_tag
 from placement.policies.gathering import gather
+from placement.policies.storing import World
 from tenants.models import Tenant
 from tests import factories
 from tests.conftest import clusters_to_drop, make_fleet_cluster
@@ -157,9 +158,10 @@ class Shore:
     def fact(self) -> ClusterFact:
         return gather(self.cluster.pk).fact
 
-    def oracle(self, fact: ClusterFact | None = None) -> Oracle:
-        found = fact or self.fact
-        return Oracle(compile_cluster(found).text, found)
+    def oracle(self, world: World | None = None) -> Oracle:
+        """Of the cluster as it is, or as it would be."""
+        fact = world.fact if world else self.fact
+        return Oracle((world.compiled if world else compile_cluster(fact)).text, fact)
 
     def sights(self, oracle: Oracle) -> dict[str, set[str]]:
         """Whom each device is shown, in short names."""
@@ -175,11 +177,17 @@ class Shore:
 
     def agrees(self) -> dict[str, set[str]]:
         """Whom each device is shown, once all of them have heard what the document says."""
-        meant, deadline = self.sights(self.oracle()), time.monotonic() + PATIENCE
-        while (found := self.seen()) != meant and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert found == meant
-        return found
+        meant = self.sights(self.oracle())
+        becomes(self.seen, meant)
+        return meant
+
+
+def becomes(look: Callable[[], Any], wanted: Any) -> None:
+    """A client hears of a change a moment later."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := look()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert found == wanted
 
 
 def apart(oracle: Oracle) -> bool:
