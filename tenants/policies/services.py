@@ -70,7 +70,7 @@ def _span(text: str) -> Span:
         raise Refusal(_("There is no port %(port)d: the last one is 65535.") % {"port": max(first, last)})
     if first > last:
         raise Refusal(_("The span %(ports)s ends before it begins.") % {"ports": text})
-    if found[2] is None and first == 0:
+    if last == 0:
         raise Refusal(_("There is no port 0: write * for all ports."))
     return first, last
 

@@ -92,7 +92,7 @@ def test_an_ambiguous_name_is_refused(acme, globex):
 
 
 @pytest.mark.parametrize(
-    "service", ["", "http", "tcp", "80-", "90-80", "65536", "0", "icmp:1", "*:80", "tcp:udp:1", "tcp: 80", "300:*", "-1"]
+    "service", ["", "http", "tcp", "80-", "90-80", "65536", "0", "0-0", "icmp:1", "*:80", "tcp:udp:1", "tcp: 80", "300:*", "-1"]
 )
 def test_a_service_is_read_strictly(acme, globex, service):
     assert set(wrong_of(lambda: offered(acme, globex, services=("443", service)))) == {"services"}

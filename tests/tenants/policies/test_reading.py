@@ -268,6 +268,7 @@ WRONG = [
     (acl(dst='¶"[fd7a::1]22"'), "acls[0].dst[0]", "Brackets stand around an IPv6 address only"),
     (acl(dst='¶"[fd7a::1:22"'), "acls[0].dst[0]", "Brackets stand around an IPv6 address only"),
     (acl(dst='¶"*:0"'), "acls[0].dst[0]", "There is no port 0: write * for all ports."),
+    (acl(dst='¶"*:0-0"'), "acls[0].dst[0]", "There is no port 0: write * for all ports."),
     (acl(dst='¶"*:65536"'), "acls[0].dst[0]", "There is no port 65536: the last one is 65535."),
     (acl(dst='¶"*:90-80"'), "acls[0].dst[0]", "The span 90-80 ends before it begins."),
     (acl(dst='¶"*:80,"'), "acls[0].dst[0]", "“” is no port"),
