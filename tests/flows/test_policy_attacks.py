@@ -17,7 +17,7 @@ from django.utils import timezone
 from placement import policy
 from placement.errors import ClusterError, ClusterRefused
 from placement.models import Route
-from placement.policies import explaining, peerings, resolving, storing
+from placement.policies import explaining, peerings, resolving, storing, trials
 from placement.policies.facts import TenantFact
 from tenants import lifecycle, tags
 from tenants.errors import MalformedRequest, WrongState
@@ -29,6 +29,7 @@ from tests import factories
 from tests.api.callers import Program, program_of, said
 from tests.flows import attacked
 from tests.flows.attacked import EXIT, Home, Shore, apart, document, owners, rule
+from tests.placement.policies import networks
 from tests.servers import JoinRefused, machine
 from tests.tenants.policies.marks import faults, unmarked
 
@@ -92,7 +93,13 @@ NAMES = {
     "public routed prefix": ("81.2.69.0/24", "81.2.70.0/24"),
     "routed address": ("10.2.0.9", "10.3.0.9"),
 }
-MEANS_NOTHING = {"routed prefix", "part of a routed prefix", "public routed prefix", "routed address", "member"}  # the last as owner of a tag
+MEANS_NOTHING = {
+    "routed prefix",
+    "part of a routed prefix",
+    "public routed prefix",
+    "routed address",
+    "member",
+}  # the last as owner of a tag
 OWN_BY_DEFINITION = ("a group", "a tag", "a host's name")  # a name that a tenant gives is its own, whoever else has given it
 
 
@@ -237,7 +244,12 @@ def test_what_is_too_long_or_too_deep_is_refused_at_the_door(shore):
 
     for text in ("/" * 250_001, "x" * 3_000_000, "\U0001f600" * 240_000):
         assert said(put(text)) == (400, "malformed-request")
-    for text in ("[" * 250_000, '{"acls":' * 31_000, '{"acls": [' * 25_000, '{"grants": [{"src": ["*"], "app": {"a.test/x": ' + "[" * 200_000):
+    for text in (
+        "[" * 250_000,
+        '{"acls":' * 31_000,
+        '{"acls": [' * 25_000,
+        '{"grants": [{"src": ["*"], "app": {"a.test/x": ' + "[" * 200_000,
+    ):
         answer = put(text)
         assert (said(answer), len(answer.json()["faults"])) == ((422, "policy-refused"), 1)
         assert len(answer.content) < 1000
@@ -245,6 +257,15 @@ def test_what_is_too_long_or_too_deep_is_refused_at_the_door(shore):
         headers = {"Authorization": f"Bearer {program.secret}", "If-Match": '"1"'}
         answer = Client().put("/api/v1/tenants/acme/policy", body, "application/json", headers=headers)
         assert said(answer) == (400, "malformed-request")
+
+
+def test_thousands_of_tests_of_a_hundred_devices_are_tried_in_time_to_answer():
+    """Device by device it would be ten million questions, and a worker busy for minutes."""
+    there = [networks.device(f"d{number}", *(["web"] if number % 2 else [])) for number in range(100)]
+    tests = [{"src": "autogroup:member", "deny": [f"tag:web:{20 * number + port}" for port in range(1, 21)]} for number in range(300)]
+    text = json.dumps({"tagOwners": {"tag:web": []}, "acls": [rule("tag:web", "d0:22")], "tests": tests})
+    tried = trials.attempt(networks.reach(networks.tenant(text, there)))
+    assert (tried.passed, tried.failed, tried.unproven) == (6000, (), ())
 
 
 # ---- 5: no rule at all -----------------------------------------------------------------------------------------------
@@ -302,7 +323,19 @@ def test_stale_devices_of_a_closed_tenant_see_nobody_and_nobody_sees_them(shore)
 # ---- 8: shells -------------------------------------------------------------------------------------------------------
 def test_a_shell_as_root_is_opened_on_ones_own_devices_alone(shore):
     fact, gate = shore.fact.tenant("acme"), shore.device("gate")
-    words = ("*", "bolt@", "acme@", "tag:bolt--db", "tag:db", "gate", "gate-007", gate.ipv4, "10.2.0.9", "autogroup:internet", "autogroup:danger-all")
+    words = (
+        "*",
+        "bolt@",
+        "acme@",
+        "tag:bolt--db",
+        "tag:db",
+        "gate",
+        "gate-007",
+        gate.ipv4,
+        "10.2.0.9",
+        "autogroup:internet",
+        "autogroup:danger-all",
+    )
     for word in words:
         for field in ("a shell's destination", "a shell's source"):
             text, place = text_of(field, word)
@@ -340,7 +373,9 @@ EXITS: dict[str, dict[str, Any]] = {
     "anything": {"acls": [rule("*", "*:*")]},
     "the internet": {"acls": [rule("*", "autogroup:internet:*")]},
     "the internet, way by way": {"acls": [rule("*", f"{half}:*") for half in ("0.0.0.0/1", "128.0.0.0/1", "2000::/3", "::/1", "8000::/1")]},
-    "all that nobody needs": {"acls": [rule("*", f"{one}:*") for one in ("autogroup:internet", "192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8")]},
+    "all that nobody needs": {
+        "acls": [rule("*", f"{one}:*") for one in ("autogroup:internet", "192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8")]
+    },
     "a public prefix that another tenant routes": {"acls": [rule("*", "81.2.69.0/24:*"), rule("81.2.69.0/24", "*:*")]},
     "its own exit node": through("autogroup:internet"),
     "its own exit node to a public prefix": through("81.2.69.0/24"),
@@ -453,7 +488,11 @@ def test_no_service_is_agreed_on_that_the_server_would_refuse_for_all_of_its_ten
 def test_capabilities_and_attributes_stay_within_their_tenant(shore):
     shore.route("exit", *EXIT)
     names = sorted({*GRANTABLE, "acme.example/cap/x", "tailscale.example/cap/file-sharing"})
-    grants = [{"src": ["*"], "dst": [to], "app": {name: [{"shares": ["*"], "access": "rw"}]}} for name in names for to in ("*", "printer", "10.2.0.0/16")]
+    grants = [
+        {"src": ["*"], "dst": [to], "app": {name: [{"shares": ["*"], "access": "rw"}]}}
+        for name in names
+        for to in ("*", "printer", "10.2.0.0/16")
+    ]
     grants += [{"src": ["10.2.0.0/16", "81.2.69.0/24"], "dst": ["*"], "app": {names[0]: []}}]
     attributes = ["drive:share", "drive:access", "randomize-client-port", "magicdns-aaaa", "disable-captive-portal-detection", "https"]
     targets = ["*", "autogroup:tagged", "10.2.0.0/16", "printer"]
