@@ -1,55 +1,30 @@
-"""Attacks by one tenant's policy on the others of its server: whatever its words are, they mean its own or nothing, and tell nothing of others."""
+"""Attacks by the words of one tenant's policy on the others of its server: they mean its own or nothing, and tell nothing of others."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from placement import policy
-from placement.errors import ClusterError, ClusterRefused
-from placement.models import Route
 from placement.policies import explaining, peerings, resolving, storing, trials
 from placement.policies.facts import TenantFact
-from tenants import lifecycle, tags
-from tenants.errors import MalformedRequest, WrongState
+from tenants import tags
+from tenants.errors import MalformedRequest
 from tenants.models import NetworkPolicy
 from tenants.policies.document import PolicyRefused
 from tenants.policies.reading import read
-from tenants.policies.rules import GRANTABLE
 from tests import factories
 from tests.api.callers import Program, program_of, said
-from tests.flows import attacked
-from tests.flows.attacked import EXIT, Home, Shore, apart, document, owners, rule
+from tests.flows.policy_attacks import attacked
+from tests.flows.policy_attacks.attacked import Shore, apart, document, rule
 from tests.placement.policies import networks
-from tests.servers import JoinRefused, machine
 from tests.tenants.policies.marks import faults, unmarked
 
 pytestmark = pytest.mark.django_db
-REAL = [pytest.mark.headscale, pytest.mark.tailscale]
-
-
-@pytest.fixture(scope="module", params=["simulator", pytest.param("headscale", marks=REAL)])
-def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Home]:
-    if request.param == "headscale" and not (shutil.which("tailscaled") and shutil.which("tailscale")):
-        pytest.skip("tailscale, tailscaled not on PATH")
-    with attacked.home(tmp_path_factory.mktemp(request.param), request.param) as made:
-        yield made
-
-
-@pytest.fixture
-def shore(home: Home, db: None) -> Iterator[Shore]:
-    with attacked.shore(home) as made:
-        made.write("bolt", groups={"group:ops": ["gate"]}, hosts={"safe": "10.2.0.9"}, tagOwners={"tag:db": []})
-        yield made
 
 
 # ---- 1: names of others ----------------------------------------------------------------------------------------------
@@ -137,7 +112,7 @@ def test_what_another_tenant_has_is_refused_where_it_stands_as_what_nobody_has_o
                 taken.append((field, kind, text, twin))
                 continue
             if kind in ("device", "address", "tag") and kind not in seen:
-                assert same(program, "PUT", "policy", (theirs, nobodys), text, twin) == 422, kind
+                assert same(program, "PUT", "policy", (theirs, nobodys), (text, twin)) == 422, kind
             seen.add(kind)
     assert seen == pairs.keys()
     assert {kind for field, kind, *_ in taken if field not in OWN_BY_DEFINITION} == MEANS_NOTHING
@@ -146,12 +121,12 @@ def test_what_another_tenant_has_is_refused_where_it_stands_as_what_nobody_has_o
             continue
         assert apart(shore.oracle(storing.world_of(shore.tenants["acme"], text))), (field, kind)
         if kind in ("public routed prefix", "tag"):
-            assert same(program, "POST", "policy/preview", pairs[kind], text, twin) == 200, (field, kind)
+            assert same(program, "POST", "policy/preview", pairs[kind], (text, twin)) == 200, (field, kind)
 
 
-def same(program: Program, method: str, path: str, pair: tuple[str, str], text: str, twin: str) -> int:
+def same(program: Program, method: str, path: str, pair: tuple[str, str], texts: tuple[str, str]) -> int:
     """The status of two answers that differ in nothing but the names."""
-    one, other = (program.call(method, f"tenants/acme/{path}", {"text": each}, **{"If-Match": '"1"'}) for each in (text, twin))
+    one, other = (program.call(method, f"tenants/acme/{path}", {"text": each}, **{"If-Match": '"1"'}) for each in texts)
     assert one.content.decode().replace(*pair) == other.content.decode()
     return one.status_code
 
@@ -198,23 +173,6 @@ def test_words_of_peerings_questions_and_devices_are_ones_own_and_tell_nothing_o
         assert all(answer.startswith("refused: ") for answer in answers[:3]), (kind, answers)
 
 
-# ---- 2: the same names -----------------------------------------------------------------------------------------------
-def test_of_two_devices_of_one_name_each_tenants_word_means_its_own(shore):
-    assert (shore.device("vault").name, shore.device("lap").hostname) == ("printer", "printer")
-    assert shore.device("lap").name != "printer", "the server gave it another one"
-    shore.write("acme", acls=[rule("printer", "way-out:22")])
-    shore.write("bolt", acls=[rule("printer", "gate:22")])
-    for account in ("acme", "bolt"):
-        storing.check(shore.tenants[account], NetworkPolicy.objects.of(shore.tenants[account]).get().current.text, timezone.now())
-    renamed = document(f'"acls": [{{"action": "accept", "src": ["{shore.device("lap").name}"], "dst": ["*:*"]}}]')
-    assert not answer(shore.fact.tenant("acme"), renamed)
-    assert answer(shore.fact.tenant("bolt"), renamed.replace("tag:exit", "tag:db")), "who has the name first has no other one's by it"
-    sights = shore.sights(shore.oracle())
-    assert (sights["lap"], sights["vault"]) == ({"exit"}, {"gate"})
-    shore.push()
-    shore.agrees()
-
-
 # ---- 3, 4: odd and huge texts ----------------------------------------------------------------------------------------
 ODD = {
     "a Cyrillic а": "tag:\u0430cme", "a Greek ο": "gr\u03bfup:ops", "a full-width letter": "\uff47ate", "a dotless i": "pr\u0131nter",
@@ -259,6 +217,20 @@ def test_what_is_too_long_or_too_deep_is_refused_at_the_door(shore):
         assert said(answer) == (400, "malformed-request")
 
 
+def test_a_text_that_would_fill_the_document_of_its_cluster_is_refused(shore):
+    """A server takes four megabytes for all of its tenants: nobody's words are spelt out until nothing fits beside them."""
+    rules = [rule("group:all", f"group:all:{port}") for port in range(1, 2001)]
+    text = document(f'"groups": {{"group:all": ["lap-007", "exit-007"]}}, "acls": {json.dumps(rules)}')
+    program = program_of(shore.tenants["acme"])
+    refusal = program.call("PUT", "tenants/acme/policy", {"text": text}, **{"If-Match": '"1"'})
+    assert said(refusal) == (422, "policy-not-proven")
+    assert "500000" in refusal.json()["detail"]
+    assert (
+        program.post("tenants/acme/policy/validate", {"text": text.replace("2000", "1999").replace("lap-007", "exit-007")}).status_code
+        == 200
+    )
+
+
 def test_thousands_of_tests_of_a_hundred_devices_are_tried_in_time_to_answer():
     """Device by device it would be ten million questions, and a worker busy for minutes."""
     there = [networks.device(f"d{number}", *(["web"] if number % 2 else [])) for number in range(100)]
@@ -266,141 +238,6 @@ def test_thousands_of_tests_of_a_hundred_devices_are_tried_in_time_to_answer():
     text = json.dumps({"tagOwners": {"tag:web": []}, "acls": [rule("tag:web", "d0:22")], "tests": tests})
     tried = trials.attempt(networks.reach(networks.tenant(text, there)))
     assert (tried.passed, tried.failed, tried.unproven) == (6000, (), ())
-
-
-# ---- 5: no rule at all -----------------------------------------------------------------------------------------------
-def test_where_no_document_has_a_rule_nobody_reaches_anybody_whoever_comes_and_goes(shore, tmp_path):
-    for account in attacked.ACCOUNTS:
-        shore.write(account, acls=[])
-    assert json.loads(shore.push().document.partition("\n")[2])["acls"] == [policy.LITERAL_RULE]
-    nobody = dict.fromkeys(shore.home.machines, set())
-    assert shore.agrees() == nobody
-    for number, words in enumerate(((), ("exit",))):
-        with machine(shore.home.server, tmp_path / str(number)) as late:
-            late.join(shore.home.key("acme", *words), f"late-{number}")
-            shore.observe()
-            shore.push()
-            time.sleep(0.3 if shore.home.server.is_real else 0)
-            assert (late.peers(), shore.seen()) == ({}, nobody)
-            assert [at.filter() for at in (late, *shore.home.machines.values())] == [[]] * (len(nobody) + 1)
-            late.leave()
-        shore.remove(f"late-{number}")
-        assert shore.seen() == nobody
-
-
-# ---- 6: tags that a device gives itself ------------------------------------------------------------------------------
-@pytest.mark.parametrize("tag", ["tag:acme--exit", "tag:bolt--db"])
-def test_a_device_gives_itself_no_tag_with_a_key_or_without(shore, tmp_path, tag):
-    shore.push()
-    before = len(shore.admin.nodes())
-    with machine(shore.home.server, tmp_path / "sly") as sly:
-        for words in ((), ("exit",)):
-            with pytest.raises(JoinRefused, match="invalid or not permitted"):
-                sly.join(shore.home.key("acme", *words), "sly", tags=[tag])
-        waiting = sly.ask("sly", tags=[tag])
-        with pytest.raises(ClusterRefused, match="invalid or not permitted"):
-            shore.admin.register("acme", waiting)
-    assert len(shore.admin.nodes()) == before
-
-
-# ---- 7: devices of a closed tenant -----------------------------------------------------------------------------------
-def test_stale_devices_of_a_closed_tenant_see_nobody_and_nobody_sees_them(shore):
-    crow, told = shore.tenants["crow"], {"actor": "system:tests", "now": timezone.now()}
-    for account in ("acme", "bolt"):
-        shore.write(account, acls=[rule("*", "*:*")])
-    peerings.accept(peerings.offer(shore.tenants["bolt"], "crow", dst=["*"], services=["*"], **told), ["*"], **told)
-    shore.push()
-    assert shore.agrees()["relic"] == {"till", "vault", "gate"}
-    lifecycle.close(crow, **told)
-    shore.push()
-    seen = shore.agrees()
-    assert (seen["relic"], seen["till"], seen["vault"], seen["lap"]) == (set(), set(), {"gate"}, {"exit"})
-    crow.refresh_from_db()
-    with pytest.raises(WrongState):
-        storing.check(crow, '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}', timezone.now())
-
-
-# ---- 8: shells -------------------------------------------------------------------------------------------------------
-def test_a_shell_as_root_is_opened_on_ones_own_devices_alone(shore):
-    fact, gate = shore.fact.tenant("acme"), shore.device("gate")
-    words = (
-        "*",
-        "bolt@",
-        "acme@",
-        "tag:bolt--db",
-        "tag:db",
-        "gate",
-        "gate-007",
-        gate.ipv4,
-        "10.2.0.9",
-        "autogroup:internet",
-        "autogroup:danger-all",
-    )
-    for word in words:
-        for field in ("a shell's destination", "a shell's source"):
-            text, place = text_of(field, word)
-            assert [at for at, _ in answer(fact, text)] == [place], (field, word)
-    for account in ("acme", "bolt"):
-        shells = [("autogroup:member", to) for to in ("autogroup:self", "autogroup:member", "autogroup:tagged")]
-        shells.append(("autogroup:tagged", "autogroup:tagged"))
-        shore.write(account, ssh=[{**rule(*each), "dst": [each[1]], "users": ["root", "autogroup:nonroot"]} for each in shells])
-    document = shore.push().document
-    assert owners(shore, document, "ssh") == {frozenset({"acme"}), frozenset({"bolt"})}
-
-
-# ---- 9: routes and exit nodes ----------------------------------------------------------------------------------------
-def test_no_policy_approves_the_internet_as_a_route_or_what_another_tenant_routes(shore):
-    for prefix in ("0.0.0.0/0", "::/0", "0.0.0.0/1", "100.64.0.0/10"):
-        text, place = text_of("an approved prefix", prefix)
-        assert [at for at, _ in answer(shore.fact.tenant("acme"), text)] == [place], prefix
-    shore.write("acme", autoApprovers={"routes": {"10.0.0.0/8": ["tag:exit"], "8.0.0.0/7": ["tag:exit"]}, "exitNode": ["tag:exit"]})
-    shore.look()
-    rows = {route.prefix: route for route in Route.objects.of(shore.tenants["acme"])}
-    assert {prefix: row.state for prefix, row in rows.items()} == {
-        "10.2.3.0/24": "waiting", "10.9.0.0/16": "approved", "0.0.0.0/1": "refused", "0.0.0.0/0": "approved", "::/0": "approved",
-    }  # fmt: skip
-    assert not any(word in rows["10.2.3.0/24"].reason for word in ("bolt", "gate", "10.2.0.0/16"))
-    assert set(shore.admin.node(shore.device("exit").node_id).approved_routes) == {"10.9.0.0/16", *EXIT}
-    assert Route.objects.of(shore.tenants["bolt"]).filter(state="approved").count() == len(attacked.ROUTED)
-
-
-def through(dst: str) -> dict[str, Any]:
-    return {"grants": [{"src": ["*"], "dst": [dst], "ip": ["*"], "via": ["tag:exit"]}]}
-
-
-EXITS: dict[str, dict[str, Any]] = {
-    "by default": {},
-    "anything": {"acls": [rule("*", "*:*")]},
-    "the internet": {"acls": [rule("*", "autogroup:internet:*")]},
-    "the internet, way by way": {"acls": [rule("*", f"{half}:*") for half in ("0.0.0.0/1", "128.0.0.0/1", "2000::/3", "::/1", "8000::/1")]},
-    "all that nobody needs": {
-        "acls": [rule("*", f"{one}:*") for one in ("autogroup:internet", "192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8")]
-    },
-    "a public prefix that another tenant routes": {"acls": [rule("*", "81.2.69.0/24:*"), rule("81.2.69.0/24", "*:*")]},
-    "its own exit node": through("autogroup:internet"),
-    "its own exit node to a public prefix": through("81.2.69.0/24"),
-    "its own exit node to anything": through("*"),
-}
-
-
-@pytest.mark.parametrize("case", EXITS)
-def test_exit_nodes_and_public_routes_of_others_are_neither_seen_nor_used(shore, case):
-    """Both tenants say the same: one has an exit node that routes a public prefix as well, the other one an exit node."""
-    shore.route("exit", *EXIT)
-    shore.write("acme", **EXITS[case])
-    theirs = json.loads(json.dumps(EXITS[case]).replace("tag:exit", "tag:gate"))
-    shore.write("bolt", **({"tagOwners": {"tag:gate": []}} if "grants" in theirs else {}), **theirs)
-    oracle = shore.oracle()
-    assert apart(oracle)
-    lap, vault = (next(node for node in oracle.nodes if node.device.name == shore.device(name).name) for name in ("lap", "vault"))
-    beyond, routed = ipaddress.ip_address("8.8.8.8"), ipaddress.ip_address("81.2.69.7")
-    assert oracle.reaches(lap, beyond, "tcp", 443) == ("public prefix" not in case), "its own exit node serves"
-    assert oracle.reaches(lap, routed, "tcp", 443) == (case in ("its own exit node", "its own exit node to anything"))
-    if case in ("by default", "anything", "a public prefix that another tenant routes"):
-        assert oracle.reaches(vault, routed, "tcp", 443)
-    shore.push()
-    shore.agrees()
-    assert not any("81.2.69.0/24" in routes for routes in shore.home.machines["lap"].peers().values())
 
 
 # ---- 10: two editors -------------------------------------------------------------------------------------------------
@@ -420,39 +257,6 @@ def test_of_two_editors_the_second_is_told_and_nothing_is_merged(shore):
     shore.push()
     assert '"443"' in shore.admin.policy().document
     assert '"22"' not in shore.admin.policy().document
-
-
-# ---- 11: a device that is handed over --------------------------------------------------------------------------------
-@pytest.mark.parametrize("where", ["fleet", "alone"])
-def test_a_tagged_device_that_another_tenant_lets_in_again_is_taken_from_it(request, home, db, tmp_path, where):
-    plan = {"desk": ("bolt", "desk", "", ()), "pos": ("acme", "pos", "exit", ())}
-    with ExitStack() as stack:
-        program = "headscale" if home.server.is_real else "simulator"
-        at = home if where == "fleet" else stack.enter_context(attacked.home(tmp_path, program, where, plan=plan))
-        shore = stack.enter_context(attacked.shore(at))
-        pos = at.machines.get("pos") or stack.enter_context(machine(at.server, tmp_path / "pos"))
-        if where == "fleet":
-            pos.join(at.key("acme", "exit"), "pos")
-            shore.observe()
-        shore.push()
-        assert shore.audit() == []
-        node = next(node for node in shore.admin.nodes() if node.hostname == "pos")
-        if pos.client:
-            pos.leave()
-        waiting = pos.ask("pos")
-        with suppress(ClusterError):
-            shore.admin.register("bolt", waiting)
-        if where == "fleet":
-            [(user, words)] = at.server.rows(f"select user_id, tags from headscale.nodes where id = {node.id}")
-            assert (user, words) == (None, '["tag:acme--exit"]'), "the database refuses it"
-        assert shore.audit() == [("owner", f"node {node.id}")]
-        healed = shore.admin.node(node.id)
-        assert (healed.tags, healed.user_name) == (("tag:acme--exit",), "tagged-devices")
-        assert healed.expiry <= timezone.now()
-        assert shore.audit() == []
-        others = [other for short, other in at.machines.items() if short not in ("lap", "exit", "pos")]
-        attacked.becomes(lambda: [other for other in others if "pos" in other.peers()], [])
-        shore.remove("pos")
 
 
 # ---- 12: documents that nobody else waits for ------------------------------------------------------------------------
@@ -482,25 +286,3 @@ def test_no_service_is_agreed_on_that_the_server_would_refuse_for_all_of_its_ten
     shore.push()
     text, place = unmarked(document(f'"grants": [{{"src": ["*"], "dst": ["*"], "ip": [¶"{service}"]}}]'))
     assert [at for at, _ in answer(shore.fact.tenant("acme"), text)] == [place]
-
-
-# ---- 13: capabilities and attributes ---------------------------------------------------------------------------------
-def test_capabilities_and_attributes_stay_within_their_tenant(shore):
-    shore.route("exit", *EXIT)
-    names = sorted({*GRANTABLE, "acme.example/cap/x", "tailscale.example/cap/file-sharing"})
-    grants = [
-        {"src": ["*"], "dst": [to], "app": {name: [{"shares": ["*"], "access": "rw"}]}}
-        for name in names
-        for to in ("*", "printer", "10.2.0.0/16")
-    ]
-    grants += [{"src": ["10.2.0.0/16", "81.2.69.0/24"], "dst": ["*"], "app": {names[0]: []}}]
-    attributes = ["drive:share", "drive:access", "randomize-client-port", "magicdns-aaaa", "disable-captive-portal-detection", "https"]
-    targets = ["*", "autogroup:tagged", "10.2.0.0/16", "printer"]
-    shore.write("acme", grants=grants, nodeAttrs=[{"target": [target], "attr": attributes} for target in targets])
-    done = shore.push()
-    assert owners(shore, done.document, "grants", having="app") == {frozenset({"acme"})}
-    assert owners(shore, done.document, "nodeAttrs") == {frozenset({"acme"})}
-    assert apart(shore.oracle())
-    shore.agrees()
-    for short in ("vault", "gate", "relic"):
-        assert not any("CapGrant" in entry and entry["CapGrant"] for entry in shore.home.machines[short].filter()), short
