@@ -61,15 +61,22 @@ def own(tenant: Tenant, form: str) -> list[Question]:
     if form == SELF_FORM and is_plain(tenant.fact):
         return []
     asked: dict[Question, None] = {}
+    for question in _of_tests(tenant):
+        asked[question] = None
+        if len(asked) == MOST_OWN:
+            break
+    return list(asked)
+
+
+def _of_tests(tenant: Tenant) -> Iterator[Question]:
+    """One by one: a document has room for more than anybody asks."""
     for test in tenant.fact.document.tests:
         sources = _spots(tenant, test.src, towards=False)
-        targets = [(True, _any_of(tenant, word), port) for word, port in test.accept]
-        targets += [(False, _spots(tenant, word, towards=True), port) for word, port in test.deny]
-        for reached, there, port in targets:
+        for wanted, word, port in (*((True, *each) for each in test.accept), *((False, *each) for each in test.deny)):
+            there = _any_of(tenant, word) if wanted else _spots(tenant, word, towards=True)
             for src, dst in product(sources, there):
                 if src != dst:
-                    asked[Question(src, _with_port(dst, port), reached, (tenant.account,), test.protocol)] = None
-    return list(islice(asked, MOST_OWN))
+                    yield Question(src, _with_port(dst, port), wanted, (tenant.account,), test.protocol)
 
 
 def _any_of(tenant: Tenant, word: Word) -> list[str]:

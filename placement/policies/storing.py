@@ -26,6 +26,9 @@ from tenants.policies.document import NOTHING_WRITTEN, Document, Fault, PolicyRe
 
 log = structlog.get_logger(__name__)
 
+# characters of one tenant's part: a server takes a document of 4 MiB for all of its tenants (placement/policies/proof.py)
+MOST_COMPILED = 500_000
+
 
 @dataclass(frozen=True)
 class World:
@@ -63,6 +66,7 @@ def check(tenant: Tenant, text: str, now: datetime) -> Verdict:
     """
     document = looked_up(tenant, text)
     world = world_of(tenant, text)
+    _fits(tenant, world)
     tried = trials.attempt(world.reach)
     if tried.failed:
         raise PolicyNotProven(_("The policy's own tests fail."), tried.failed)
@@ -132,6 +136,20 @@ def _alone(tenant: Tenant, text: str | None) -> TenantFact:
         if text is not None:
             raise
         return TenantFact(tenant.account, NOBODY)
+
+
+def _fits(tenant: Tenant, world: World) -> None:
+    """What a tenant's words come to, device by device. Raises: PolicyNotProven."""
+    alone = tuple(fact for fact in world.fact.tenants if fact.account == tenant.account)
+    length = len(compile_cluster(ClusterFact(world.fact.cluster_id, alone)).text)
+    if length > MOST_COMPILED:
+        words = {"length": length, "most": MOST_COMPILED}
+        raise PolicyNotProven(
+            _(
+                "Spelt out for its devices the policy has %(length)d characters; at most %(most)d are allowed. Name tags in place of devices."
+            )
+            % words
+        )
 
 
 def _prove(tenant: Tenant, cluster: Cluster, world: World) -> None:
