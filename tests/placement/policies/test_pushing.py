@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +16,7 @@ from placement import clusters, devices, policy
 from placement.devices import Sighting
 from placement.headscale.admin import Admin
 from placement.models import Alert, AuditFinding, Binding, Cluster, ClusterPolicy, PolicyPush
-from placement.policies import findings, history, pushing, wishes, writers
+from placement.policies import choosing, findings, history, pushing, wishes, writers
 from placement.policies.pushing import push
 from tenants import lifecycle
 from tenants.models import EnrolmentKey, NetworkPolicy, Tenant
@@ -141,6 +142,20 @@ def test_a_document_that_the_server_refuses_keeps_nobody_elses_from_it(cluster, 
     go(cluster)
     assert (running_number(bad), NetworkPolicy.objects.of(bad).get().trouble) == (3, "")
     assert not Alert.objects.filter(kind=Alert.Kind.POLICY_STUCK).exists()
+
+
+def test_the_longest_policy_waits_where_all_are_more_than_the_server_takes(cluster, server, monkeypatch):
+    short, long = settled(cluster, "acme", allows("a", "b"), "a", "b"), settled(cluster, "bolt", allows("c", "d"), "c", "d")
+    go(cluster)
+    write(long, json.dumps({"acls": [{"action": "accept", "src": ["c"], "dst": [f"d:{port}"]} for port in range(1, 60)]}))
+    write(short, allows("b", "a"))
+    monkeypatch.setattr(choosing, "MOST", 3000)
+    done = go(cluster)
+    assert done is not None
+    assert done.state == "stored"
+    assert len(done.document) < 3000
+    assert [running_number(tenant) for tenant in (short, long)] == [2, 1]
+    assert "longest" in NetworkPolicy.objects.of(long).get().trouble
 
 
 def test_a_document_that_was_never_good_leaves_its_tenant_as_it_was_before(cluster, server):
