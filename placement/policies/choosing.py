@@ -12,9 +12,9 @@ import structlog
 from django.utils.translation import gettext as _
 
 from placement.headscale.admin import Admin
-from placement.policies import proving
+from placement.policies import proving, sizes
 from placement.policies.compiling import Compiled, compile_cluster
-from placement.policies.facts import ClusterFact
+from placement.policies.facts import ClusterFact, silenced
 from placement.policies.gathering import Gathered, gather
 from placement.policies.proving import NotProven
 from tenants.models import NetworkPolicy
@@ -58,6 +58,12 @@ def choose(cluster_id: str, admin: Admin, *, running: str, turn: int, go_on: Cal
     fallback = Fallback()
     while True:
         chosen = _compile(cluster_id, fallback)
+        if chosen.compiled.too_large:
+            for account in sorted(chosen.compiled.too_large):
+                log.warning("policy_too_large", cluster_id=cluster_id, account=account)
+                fallback.blame(account, sizes.too_much(), chosen)
+            go_on()
+            continue
         if chosen.compiled.digest == running and not chosen.fresh:
             return chosen
         try:
@@ -82,7 +88,7 @@ def _compile(cluster_id: str, fallback: Fallback) -> Chosen:
             fallback.former.add(account)
             fallback.trouble.setdefault(account, _("It cannot be read: %(reason)s") % {"reason": why})
         gathered = gather(cluster_id, as_running=fallback.former)
-    fact = proving.silenced(gathered.fact, fallback.nothing)
+    fact = silenced(gathered.fact, fallback.nothing)
     without = fallback.nothing | gathered.unreadable.keys()
     versions = {account: number for account, number in gathered.versions.items() if account not in without}
     fresh = frozenset(_fresh(versions) - fallback.former)

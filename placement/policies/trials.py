@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from placement.policies import spans
 from placement.policies.reach import Reach
 from tenants.policies.document import Assertion, Fault, Service, Word
 
@@ -54,14 +53,15 @@ def _failure(reach: Reach, test: Assertion, sources: tuple[str, ...], to: tuple[
     """Why the destination is not as the test wants it, or nothing."""
     word, port, keys = to
     asked = Service(test.protocol, port, port)
-    destinations = [group[0] for group in reach.alike(keys, towards=True)]
+    destinations = tuple(group[0] for group in reach.alike(keys, towards=True))
     for src in (group[0] for group in reach.alike(sources, towards=False)):
-        reached = [dst for dst in destinations if spans.touches(reach.services(src, dst), asked)]
+        passes = reach.touches(src, destinations, asked)
         told = {"src": reach.label_of(src), "dst": f"{word}:{port}"}
-        if wanted and not reached:
+        if wanted and not passes:
             return _("%(src)s does not reach %(dst)s, and this test wants it to.") % told
-        if not wanted and reached:
-            named = "" if reach.label_of(reached[0]) == word.text else f" ({reach.label_of(reached[0])})"
+        if not wanted and passes:
+            reached = next(dst for dst in destinations if reach.touches(src, (dst,), asked))
+            named = "" if reach.label_of(reached) == word.text else f" ({reach.label_of(reached)})"
             return _("%(src)s reaches %(dst)s, and this test wants it not to.") % {**told, "dst": told["dst"] + named}
     return ""
 

@@ -92,7 +92,13 @@ NAMES = {
     "public routed prefix": ("81.2.69.0/24", "81.2.70.0/24"),
     "routed address": ("10.2.0.9", "10.3.0.9"),
 }
-MEANS_NOTHING = {"routed prefix", "part of a routed prefix", "public routed prefix", "routed address", "member"}  # the last as owner of a tag
+MEANS_NOTHING = {
+    "routed prefix",
+    "part of a routed prefix",
+    "public routed prefix",
+    "routed address",
+    "member",
+}  # the last as owner of a tag
 OWN_BY_DEFINITION = ("a group", "a tag", "a host's name")  # a name that a tenant gives is its own, whoever else has given it
 
 
@@ -237,7 +243,12 @@ def test_what_is_too_long_or_too_deep_is_refused_at_the_door(shore):
 
     for text in ("/" * 250_001, "x" * 3_000_000, "\U0001f600" * 240_000):
         assert said(put(text)) == (400, "malformed-request")
-    for text in ("[" * 250_000, '{"acls":' * 31_000, '{"acls": [' * 25_000, '{"grants": [{"src": ["*"], "app": {"a.test/x": ' + "[" * 200_000):
+    for text in (
+        "[" * 250_000,
+        '{"acls":' * 31_000,
+        '{"acls": [' * 25_000,
+        '{"grants": [{"src": ["*"], "app": {"a.test/x": ' + "[" * 200_000,
+    ):
         answer = put(text)
         assert (said(answer), len(answer.json()["faults"])) == ((422, "policy-refused"), 1)
         assert len(answer.content) < 1000
@@ -302,7 +313,19 @@ def test_stale_devices_of_a_closed_tenant_see_nobody_and_nobody_sees_them(shore)
 # ---- 8: shells -------------------------------------------------------------------------------------------------------
 def test_a_shell_as_root_is_opened_on_ones_own_devices_alone(shore):
     fact, gate = shore.fact.tenant("acme"), shore.device("gate")
-    words = ("*", "bolt@", "acme@", "tag:bolt--db", "tag:db", "gate", "gate-007", gate.ipv4, "10.2.0.9", "autogroup:internet", "autogroup:danger-all")
+    words = (
+        "*",
+        "bolt@",
+        "acme@",
+        "tag:bolt--db",
+        "tag:db",
+        "gate",
+        "gate-007",
+        gate.ipv4,
+        "10.2.0.9",
+        "autogroup:internet",
+        "autogroup:danger-all",
+    )
     for word in words:
         for field in ("a shell's destination", "a shell's source"):
             text, place = text_of(field, word)
@@ -340,7 +363,9 @@ EXITS: dict[str, dict[str, Any]] = {
     "anything": {"acls": [rule("*", "*:*")]},
     "the internet": {"acls": [rule("*", "autogroup:internet:*")]},
     "the internet, way by way": {"acls": [rule("*", f"{half}:*") for half in ("0.0.0.0/1", "128.0.0.0/1", "2000::/3", "::/1", "8000::/1")]},
-    "all that nobody needs": {"acls": [rule("*", f"{one}:*") for one in ("autogroup:internet", "192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8")]},
+    "all that nobody needs": {
+        "acls": [rule("*", f"{one}:*") for one in ("autogroup:internet", "192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8")]
+    },
     "a public prefix that another tenant routes": {"acls": [rule("*", "81.2.69.0/24:*"), rule("81.2.69.0/24", "*:*")]},
     "its own exit node": through("autogroup:internet"),
     "its own exit node to a public prefix": through("81.2.69.0/24"),
@@ -453,7 +478,11 @@ def test_no_service_is_agreed_on_that_the_server_would_refuse_for_all_of_its_ten
 def test_capabilities_and_attributes_stay_within_their_tenant(shore):
     shore.route("exit", *EXIT)
     names = sorted({*GRANTABLE, "acme.example/cap/x", "tailscale.example/cap/file-sharing"})
-    grants = [{"src": ["*"], "dst": [to], "app": {name: [{"shares": ["*"], "access": "rw"}]}} for name in names for to in ("*", "printer", "10.2.0.0/16")]
+    grants = [
+        {"src": ["*"], "dst": [to], "app": {name: [{"shares": ["*"], "access": "rw"}]}}
+        for name in names
+        for to in ("*", "printer", "10.2.0.0/16")
+    ]
     grants += [{"src": ["10.2.0.0/16", "81.2.69.0/24"], "dst": ["*"], "app": {names[0]: []}}]
     attributes = ["drive:share", "drive:access", "randomize-client-port", "magicdns-aaaa", "disable-captive-portal-detection", "https"]
     targets = ["*", "autogroup:tagged", "10.2.0.0/16", "printer"]
