@@ -1,4 +1,5 @@
 """Tenants' network policies made into what a headscale server runs: compiled, proven, pushed and audited.
 
-Pure: `facts`, `resolving`, `compiling`, `cost`, `spans`, `reach`, `matrix`, `explaining`, `trials`, `advice`, `proof`. The others know the database and servers.
+Pure: `facts`, `resolving`, `compiling`, `cost`, `sizes`, `rendering`, `spans`, `reach`, `matrix`, `explaining`, `trials`, `advice`,
+`proof`. The others know the database and servers.
 """

@@ -5,23 +5,21 @@ So one tenant's policy never keeps another's from the server. Who has no version
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
 from django.utils.translation import gettext as _
 
 from placement.headscale.admin import Admin
-from placement.policies import proving
+from placement.policies import proving, sizes
 from placement.policies.compiling import Compiled, compile_cluster
-from placement.policies.facts import ClusterFact
+from placement.policies.facts import ClusterFact, silenced
 from placement.policies.gathering import Gathered, gather
 from placement.policies.proving import NotProven
 from tenants.models import NetworkPolicy
 
 log = structlog.get_logger(__name__)
-
-MOST = 3_500_000  # characters of a document: a server takes 4 MiB with the questions that go with it
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,11 @@ def choose(cluster_id: str, admin: Admin, *, running: str, turn: int, go_on: Cal
     fallback = Fallback()
     while True:
         chosen = _compile(cluster_id, fallback)
-        if len(chosen.compiled.text) > MOST and (largest := _largest(chosen.fact, fallback.nothing)):
-            fallback.blame(largest, _("All policies of the cluster are more than its server takes, and this one is the longest."), chosen)
+        if chosen.compiled.too_large:
+            for account in sorted(chosen.compiled.too_large):
+                log.warning("policy_too_large", cluster_id=cluster_id, account=account)
+                fallback.blame(account, sizes.too_much(), chosen)
+            go_on()
             continue
         if chosen.compiled.digest == running and not chosen.fresh:
             return chosen
@@ -87,18 +88,11 @@ def _compile(cluster_id: str, fallback: Fallback) -> Chosen:
             fallback.former.add(account)
             fallback.trouble.setdefault(account, _("It cannot be read: %(reason)s") % {"reason": why})
         gathered = gather(cluster_id, as_running=fallback.former)
-    fact = proving.silenced(gathered.fact, fallback.nothing)
+    fact = silenced(gathered.fact, fallback.nothing)
     without = fallback.nothing | gathered.unreadable.keys()
     versions = {account: number for account, number in gathered.versions.items() if account not in without}
     fresh = frozenset(_fresh(versions) - fallback.former)
     return Chosen(compile_cluster(fact), fact, gathered, versions, fresh, dict(fallback.trouble))
-
-
-def _largest(fact: ClusterFact, silent: Collection[str]) -> str:
-    """Whose part of the document is the longest; nothing where nobody has one."""
-    written = [tenant for tenant in fact.tenants if tenant.document.rules and tenant.account not in silent]
-    lengths = {tenant.account: len(compile_cluster(ClusterFact(fact.cluster_id, (tenant,))).text) for tenant in written}
-    return max(lengths, key=lambda account: lengths[account], default="")
 
 
 def _fresh(versions: Mapping[str, int]) -> set[str]:

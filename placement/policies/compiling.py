@@ -8,15 +8,15 @@ cheaper one is written. Tags and groups of tenants are namespaced, everything el
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from placement import policy
-from placement.policies import cost
-from placement.policies.facts import ClusterFact, PeeringFact, TenantFact, server_tag
+from placement.policies import cost, sizes
+from placement.policies.facts import ClusterFact, PeeringFact, TenantFact, server_tag, silenced
 from placement.policies.internet import common, internet
+from placement.policies.rendering import render
 from placement.policies.resolving import Side, Tenant, by_address
 from tenants.policies.document import EVERYONE, MEMBER, SELF, TAGGED, Place, Rule, Service, SshRule, Word
 
@@ -45,7 +45,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A cluster's document. `rules` by account; `seconds` is the estimated cost of one peer calculation, `other_seconds` in the form not chosen."""
+    """A cluster's document. `rules` by account; `seconds` is the estimated cost of one peer calculation, `other_seconds` in the form not chosen.
+
+    `sizes`: about how many characters of it are whose; `too_large`: whose policy is left out, for it would be too many.
+    """
 
     text: str
     form: str
@@ -53,6 +56,8 @@ class Compiled:
     other_seconds: float
     rules: dict[str, int]
     statements: tuple[Statement, ...] = field(repr=False)
+    sizes: dict[str, int] = field(default_factory=dict)
+    too_large: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -71,6 +76,9 @@ def compile_cluster(cluster: ClusterFact, *, form: str = "") -> Compiled:
     peered = [statement for peering in cluster.peerings if (statement := peer(peering, known)) is not None]
     grants = {account: [grant for one in own[account] for grant in written(one, known[account])] for account in own}
     bridges = [grant for one in peered for grant in written(one, known[one.host])]
+    taken = _sizes(known, grants, peered)
+    if over := sizes.over(taken):
+        return replace(compile_cluster(silenced(cluster, over), form=form), too_large=over)
     rules = {account: _weight(grants[account]) for account in grants}
     total, devices = sum(rules.values()) + _weight(bridges), sum(len(tenant.fact.devices) for tenant in known.values())
     per_device = any("via" in grant for grant in (*bridges, *(grant for those in grants.values() for grant in those)))
@@ -82,7 +90,7 @@ def compile_cluster(cluster: ClusterFact, *, form: str = "") -> Compiled:
     body = _body(known, plain, chosen, grants, bridges)
     statements = [one for account in known for one in own.get(account) or statements_of(known[account])]
     other = LITERAL_FORM if chosen == SELF_FORM else SELF_FORM
-    return Compiled(render(body), chosen, costs[chosen], costs[other], rules, (*statements, *peered))
+    return Compiled(render(body), chosen, costs[chosen], costs[other], rules, (*statements, *peered), taken)
 
 
 def tenants_of(cluster: ClusterFact) -> dict[str, Tenant]:
@@ -185,15 +193,27 @@ def _body(
         "tagOwners": {server_tag(account, tag): [] for account, tenant in known.items() for tag in sorted(tenant.tags)},
         "acls": acls,
         "grants": [*literal, *(grant for account in grants for grant in grants[account]), *bridges],
-        "ssh": [entry for tenant in known.values() for shell in tenant.fact.document.ssh for entry in _shells(tenant, shell)],
-        "nodeAttrs": [
-            {"target": sorted(targets), "attr": list(wish.attr)}
-            for tenant in known.values()
-            for wish in tenant.fact.document.attributes
-            if (targets := _addresses(tenant, wish.target))
-        ],
+        "ssh": [entry for tenant in known.values() for entry in _all_shells(tenant)],
+        "nodeAttrs": [entry for tenant in known.values() for entry in _attributes(tenant)],
     }
     return {name: part for name, part in body.items() if part}
+
+
+def _sizes(known: dict[str, Tenant], grants: dict[str, list[dict[str, Any]]], peered: list[Statement]) -> dict[str, int]:
+    bridges = sizes.of_bridges((one.account, one.host, grant) for one in peered for grant in written(one, known[one.host]))
+    return {
+        account: bridges[account] + sum(map(sizes.of_entries, (grants.get(account, ()), _all_shells(tenant), _attributes(tenant))))
+        for account, tenant in known.items()
+    }
+
+
+def _all_shells(tenant: Tenant) -> list[dict[str, Any]]:
+    return [entry for shell in tenant.fact.document.ssh for entry in _shells(tenant, shell)]
+
+
+def _attributes(tenant: Tenant) -> list[dict[str, Any]]:
+    wishes = ((wish, _addresses(tenant, wish.target)) for wish in tenant.fact.document.attributes)
+    return [{"target": sorted(targets), "attr": list(wish.attr)} for wish, targets in wishes if targets]
 
 
 def _addresses(tenant: Tenant, words: Iterable[Word]) -> frozenset[str]:
@@ -221,20 +241,3 @@ def _shell_tags(tenant: Tenant, words: Iterable[Word]) -> list[str]:
     named = {word.text for word in words}
     wanted = tenant.tags if named & {EVERYONE, TAGGED} else tenant.tags & named
     return sorted(server_tag(tenant.account, tag) for tag in wanted)
-
-
-def render(body: dict[str, Any]) -> str:
-    """Canonical text, a rule a line. What says no more than the base policy is the base policy."""
-    if body == {"acls": [policy.SELF_RULE, policy.LITERAL_RULE]}:
-        return policy.base()
-    parts = [f' "{name}": {_lines(part)}' for name, part in body.items()]
-    return f"{policy.MARK}\n{{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _lines(part: Any) -> str:
-    def line(value: Any) -> str:
-        return json.dumps(value, sort_keys=True, ensure_ascii=True)
-
-    if isinstance(part, dict):
-        return "{\n" + ",\n".join(f"  {line(name)}: {line(value)}" for name, value in part.items()) + "\n }"
-    return "[\n" + ",\n".join(f"  {line(value)}" for value in part) + "\n ]"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from tenants.policies.document import NOTHING_WRITTEN, Document, Service, Word
 
@@ -79,6 +80,16 @@ class ClusterFact:
 
     def tenant(self, account: str) -> TenantFact | None:
         return next((tenant for tenant in self.tenants if tenant.account == account), None)
+
+
+NOBODY = Document(rules=())
+
+
+def silenced(fact: ClusterFact, accounts: Collection[str]) -> ClusterFact:
+    """The cluster with nothing said for these tenants, nor agreed on with them: their devices reach nothing."""
+    tenants = (replace(tenant, document=NOBODY) if tenant.account in accounts else tenant for tenant in fact.tenants)
+    peerings = (peering for peering in fact.peerings if peering.host not in accounts and peering.guest not in accounts)
+    return replace(fact, tenants=tuple(tenants), peerings=tuple(peerings))
 
 
 def server_tag(account: str, tag: str) -> str:

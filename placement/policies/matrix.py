@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeVar
 
 from placement.policies import spans
@@ -14,6 +14,7 @@ from tenants.policies.document import EVERYONE, MEMBER, Service
 ORDER = (DEVICE, PREFIX, OUTSIDE, PEERING)
 Services = tuple[Service, ...]
 Cells = dict[tuple[int, int], Services]
+Known = dict[int, Services]
 Thing = TypeVar("Thing")
 
 
@@ -105,8 +106,9 @@ def _classes(reaches: Sequence[Reach]) -> tuple[tuple[Alike, ...], list[Cells]]:
         points |= reach.sources | reach.destinations
     marks = _marks(reaches, points)
     groups = _grouped(points.values(), lambda point: (point.kind, marks[point.key]))
+    known: list[Known] = [{0: ()} for _ in reaches]
     while True:
-        cells = [_cells(reach, groups) for reach in reaches]
+        cells = [_cells(reach, groups, told) for reach, told in zip(reaches, known, strict=True)]
         merged = _grouped(range(len(groups)), _lines(reaches, groups, cells).__getitem__)
         if len(merged) == len(groups):
             break
@@ -139,25 +141,36 @@ def _marks(reaches: Sequence[Reach], points: Mapping[str, Point]) -> dict[str, t
     return {key: tuple(seen) for key, seen in marks.items()}
 
 
-def _cells(reach: Reach, groups: Sequence[Sequence[Point]]) -> Cells:
-    found: dict[tuple[int, int], list[Service]] = defaultdict(list)
-    known: dict[tuple[Service, ...], Services] = {}
+def _cells(reach: Reach, groups: Sequence[Sequence[Point]], known: Known) -> Cells:
+    """What each class reaches of each. The statements that join two are a number with a bit for each: of very many pairs few differ in theirs.
+
+    `known`: what statements let pass together, as far as it was needed before. The same services are one object.
+    """
+    has_source, has_destination = ([0] * len(groups), [0] * len(groups))
     first = {group[0].key: number for number, group in enumerate(groups)}
-    for one, (sources, destinations) in zip(reach.statements, reach.sides, strict=True):
-        dst = [first[key] for key in destinations if key in first]
-        for src in (first[key] for key in sources if key in first):
-            for number in dst:
-                found[src, number] += one.services
-    return {pair: known.setdefault(tuple(services), spans.joined(services)) for pair, services in found.items() if services}
+    for bit, sides in enumerate(reach.sides):
+        for marks, keys in zip((has_source, has_destination), sides, strict=True):
+            for number in (first[key] for key in keys if key in first):
+                marks[number] |= 1 << bit
+    same = {services: services for services in known.values()}
+    found: Cells = {}
+    for src, dst in product(range(len(groups)), repeat=2):
+        joining = has_source[src] & has_destination[dst]
+        if joining not in known:
+            services = spans.joined(service for bit, one in enumerate(reach.statements) if joining >> bit & 1 for service in one.services)
+            known[joining] = same.setdefault(services, services)
+        if known[joining]:
+            found[src, dst] = known[joining]
+    return found
 
 
 def _lines(reaches: Sequence[Reach], groups: Sequence[Sequence[Point]], cells: Sequence[Cells]) -> list[object]:
     """What tells a class from others: its kind, whether it can reach and be reached, all that it reaches and all that reaches it."""
-    lines: list[list[tuple[int, int, int, Services]]] = [[] for _ in groups]
+    lines: list[list[tuple[int, int, int, int]]] = [[] for _ in groups]
     for view, one in enumerate(cells):
         for (src, dst), services in one.items():
-            lines[src].append((view, 0, dst, services))
-            lines[dst].append((view, 1, src, services))
+            lines[src].append((view, 0, dst, id(services)))
+            lines[dst].append((view, 1, src, id(services)))
     can = [tuple(group[0].key in known for reach in reaches for known in (reach.sources, reach.destinations)) for group in groups]
     return [(groups[number][0].kind, can[number], frozenset(line)) for number, line in enumerate(lines)]
 

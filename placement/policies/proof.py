@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import chain, islice, product
 
 from placement.policies.compiling import SELF_FORM, is_plain
 from placement.policies.facts import ClusterFact, DeviceFact, Network, TenantFact
@@ -21,6 +21,7 @@ from tenants.policies.document import Word
 MOST_DENIALS = 1_000  # about tenants whose policy is new
 MOST_OF_OTHERS = 300  # about all others, at each push
 MOST_OWN = 500  # of one tenant
+MOST_TRIED = 10 * MOST_OWN  # before those that stand there twice are left out
 MOST_OF_A_WORD = 10  # devices that a word of a test stands for
 PORTS = (22, 80, 443, 53, 3389, 5432, 8080, 65535)
 MOST_NAMED_PORTS = 5  # that documents of the two tenants name, besides
@@ -60,23 +61,20 @@ def own(tenant: Tenant, form: str) -> list[Question]:
     """
     if form == SELF_FORM and is_plain(tenant.fact):
         return []
-    asked: dict[Question, None] = {}
-    for question in _of_tests(tenant):
-        asked[question] = None
-        if len(asked) == MOST_OWN:
-            break
-    return list(asked)
+    return list(islice(dict.fromkeys(islice(_asked(tenant), MOST_TRIED)), MOST_OWN))
 
 
-def _of_tests(tenant: Tenant) -> Iterator[Question]:
-    """One by one: a document has room for more than anybody asks."""
+def _asked(tenant: Tenant) -> Iterator[Question]:
     for test in tenant.fact.document.tests:
         sources = _spots(tenant, test.src, towards=False)
-        for wanted, word, port in (*((True, *each) for each in test.accept), *((False, *each) for each in test.deny)):
-            there = _any_of(tenant, word) if wanted else _spots(tenant, word, towards=True)
+        targets = chain(
+            ((True, _any_of(tenant, word), port) for word, port in test.accept),
+            ((False, _spots(tenant, word, towards=True), port) for word, port in test.deny),
+        )
+        for reached, there, port in targets:
             for src, dst in product(sources, there):
                 if src != dst:
-                    yield Question(src, _with_port(dst, port), wanted, (tenant.account,), test.protocol)
+                    yield Question(src, _with_port(dst, port), reached, (tenant.account,), test.protocol)
 
 
 def _any_of(tenant: Tenant, word: Word) -> list[str]:

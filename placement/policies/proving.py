@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
@@ -11,13 +10,12 @@ from placement import clusters
 from placement.errors import ClusterRefused, PlacementError
 from placement.headscale.admin import Admin
 from placement.models import Cluster
-from placement.policies import proof
+from placement.policies import proof, sizes
 from placement.policies.compiling import Compiled, compile_cluster, tenants_of
-from placement.policies.facts import ClusterFact
+from placement.policies.facts import ClusterFact, silenced
 from placement.policies.proof import Question
-from tenants.policies.document import NOTHING_WRITTEN, Document
+from tenants.policies.document import NOTHING_WRITTEN
 
-NOBODY = Document(rules=())
 NOT_ABOUT_THE_DOCUMENT = (401, 403, 404, 413, 429)
 LONGEST = 1000  # of a reason
 
@@ -51,7 +49,13 @@ def prove_by(admin: Admin, compiled: Compiled, fact: ClusterFact, *, about: Coll
     if turn is not None:
         apart += proof.denials(fact, known.keys(), turn=turn, most=proof.MOST_OF_OTHERS)
     for batch in proof.batches(compiled.text, [*questions, *dict.fromkeys(apart)]):
-        refusal = _refusal(admin, compiled.text, batch)
+        try:
+            refusal = _refusal(admin, compiled.text, batch)
+        except ClusterRefused as error:
+            if not sizes.is_about(error):
+                raise
+            account = sizes.blamed(compiled.sizes, about)
+            raise NotProven(account, sizes.too_much() if account else error.reason) from error
         if refusal is not None:
             raise _blame(admin, fact, about, batch, refusal)
 
@@ -73,7 +77,7 @@ def _refusal(admin: Admin, text: str, questions: Iterable[Question] = ()) -> Clu
     try:
         admin.check_policy(proof.with_tests(text, questions))
     except ClusterRefused as refusal:
-        if refusal.status in NOT_ABOUT_THE_DOCUMENT:
+        if refusal.status in NOT_ABOUT_THE_DOCUMENT or sizes.is_about(refusal):
             raise
         return refusal
     return None
@@ -114,12 +118,6 @@ def _culprit(admin: Admin, fact: ClusterFact, suspects: list[str], questions: li
         else:
             cleared, suspects = [*cleared, *half], suspects[len(half) :]
     return suspects[0]
-
-
-def silenced(fact: ClusterFact, accounts: Collection[str]) -> ClusterFact:
-    """The cluster with nothing said for these tenants: their devices reach nothing."""
-    tenants = (replace(tenant, document=NOBODY) if tenant.account in accounts else tenant for tenant in fact.tenants)
-    return replace(fact, tenants=tuple(tenants))
 
 
 def _in_words(questions: Iterable[Question]) -> str:

@@ -53,6 +53,18 @@ class Reach:
         """All that `src` reaches of `dst`, in as few words as it takes."""
         return spans.joined(_services(self.joining(src, dst)))
 
+    def touches(self, src: str, those: tuple[str, ...], service: Service) -> bool:
+        """Whether any of the service passes to any of these. Tests ask this very often, of the same ones."""
+        if (src, those) not in self._passing:
+            led = {number for dst in those for number in self._naming(dst, towards=True)}
+            numbers = sorted(led.intersection(self._naming(src, towards=False)))
+            self._passing[src, those] = spans.spread(_services(self.statements[number] for number in numbers))
+        return spans.meets(self._passing[src, those], service)
+
+    @cached_property
+    def _passing(self) -> dict[tuple[str, tuple[str, ...]], spans.Spans]:
+        return {}
+
     def joining(self, src: str, dst: str) -> list[Statement]:
         """The statements that have the one as a source and the other as a destination."""
         return [one for one in self.statements if self.has_source(one, src) and self.has_destination(one, dst)]

@@ -6,6 +6,7 @@ knows no ports, are only remembered, so that what was joined can be told apart a
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 
 from tenants.policies.document import Service
@@ -58,8 +59,17 @@ def covers(services: Iterable[Service], asked: Service) -> bool:
 
 def touches(services: Iterable[Service], asked: Service) -> bool:
     """Whether any of what is asked for may pass, as headscale reads the tests of a policy."""
-    there, wanted = spread(services), spread([asked])
-    return any(_common(there.get(protocol, ()), spans) for protocol, spans in wanted.items())
+    return meets(spread(services), asked)
+
+
+def meets(there: Spans, asked: Service) -> bool:
+    """The same of spans."""
+    return any(_any(there.get(protocol, ()), asked) for protocol in ((asked.protocol,) if asked.protocol else USUAL))
+
+
+def _any(there: tuple[Span, ...], asked: Service) -> bool:
+    place = bisect_left(there, asked.first, key=lambda span: span[1])
+    return place < len(there) and there[place][0] <= asked.last
 
 
 def _passes(there: tuple[Span, ...], wanted: tuple[Span, ...], protocol: str) -> bool:
@@ -77,20 +87,32 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _common(some: Iterable[Span], others: Iterable[Span]) -> tuple[Span, ...]:
-    there = list(others)
-    pieces = [(max(a, c), min(b, d)) for a, b in some for c, d in there if max(a, c) <= min(b, d)]
-    return _joined(pieces)
+    """Of spans that are joined and in order, as all of these are: in time that grows as their number does."""
+    ones, there = list(some), list(others)
+    found: list[Span] = []
+    one = other = 0
+    while one < len(ones) and other < len(there):
+        first, last = max(ones[one][0], there[other][0]), min(ones[one][1], there[other][1])
+        if first <= last:
+            found.append((first, last))
+        if ones[one][1] < there[other][1]:
+            one += 1
+        else:
+            other += 1
+    return tuple(found)
 
 
 def _less(spans: Iterable[Span], holes: Iterable[Span]) -> tuple[Span, ...]:
-    left = list(spans)
-    for first, last in holes:
-        left = [piece for span in left for piece in _cut(span, first, last)]
+    gaps, left, place = list(holes), [], 0
+    for begin, last in spans:
+        first = begin
+        while place < len(gaps) and gaps[place][1] < first:
+            place += 1
+        end = bisect_right(gaps, last, lo=place, key=lambda gap: gap[0])
+        for gap in gaps[place:end]:
+            if first < gap[0]:
+                left.append((first, gap[0] - 1))
+            first = gap[1] + 1
+        if first <= last:
+            left.append((first, last))
     return tuple(left)
-
-
-def _cut(span: Span, first: int, last: int) -> list[Span]:
-    if last < span[0] or span[1] < first:
-        return [span]
-    pieces = [(span[0], first - 1), (last + 1, span[1])]
-    return [piece for piece in pieces if piece[0] <= piece[1]]

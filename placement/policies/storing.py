@@ -14,15 +14,15 @@ from django.utils.translation import gettext as _
 
 from placement.errors import PolicyNotProven
 from placement.models import Binding, Cluster
-from placement.policies import proving, resolving, trials, wishes
+from placement.policies import proving, resolving, sizes, trials, wishes
 from placement.policies.compiling import Compiled, compile_cluster
-from placement.policies.facts import ClusterFact, TenantFact
+from placement.policies.facts import ClusterFact, TenantFact, silenced
 from placement.policies.gathering import NOBODY, fact_of, gather
 from placement.policies.reach import Reach, reach_of
 from tenants import netpolicy
 from tenants.errors import WrongState
 from tenants.models import PolicyVersion, Tenant
-from tenants.policies.document import NOTHING_WRITTEN, Document, Fault, PolicyRefused
+from tenants.policies.document import NOTHING_WRITTEN, Document, Fault, Place, PolicyRefused
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ def looked_up(tenant: Tenant, text: str) -> Document:
 
 
 def world_of(tenant: Tenant, text: str | None = None) -> World:
-    """The tenant's cluster as it is, or as it would be with this text in place of the tenant's stored one."""
+    """The tenant's cluster as it is, or as it would be with this text in place of the tenant's stored one. Raises: PolicyRefused, where it is too large."""
     binding = Binding.objects.of(tenant).select_related("cluster").first()
     if binding is None:
         cluster = ClusterFact("", (_alone(tenant, text),))
@@ -125,6 +125,8 @@ def world_of(tenant: Tenant, text: str | None = None) -> World:
         if cluster.tenant(tenant.account) is None:  # closed, and nothing of it is left
             cluster = ClusterFact(cluster.cluster_id, (*cluster.tenants, TenantFact(tenant.account)), cluster.peerings)
     compiled = compile_cluster(cluster)
+    if text is not None and tenant.account in compiled.too_large:
+        raise PolicyRefused((Fault(sizes.too_much(), Place()),))
     return World(binding.cluster if binding else None, cluster, compiled, reach_of(compiled, cluster, tenant.account))
 
 
@@ -153,10 +155,20 @@ def _fits(tenant: Tenant, world: World) -> None:
 
 
 def _prove(tenant: Tenant, cluster: Cluster, world: World) -> None:
-    try:
-        proving.prove(cluster, world.compiled, world.fact, about={tenant.account})
-    except proving.NotProven as error:
-        log.warning("policy_not_proven", tenant=tenant.account, cluster_id=cluster.cluster_id, about=error.account, reason=error.reason)
-        own = error.account == tenant.account
-        reason = error.reason if own else _("The server does not hold the tenants apart with it; the operators can see why.")
-        raise PolicyNotProven(reason, evidence=error.reason) from error
+    """What others have written keeps nobody from a policy: whoever else is to blame is left out, as the next push would."""
+    fact, compiled, without = world.fact, world.compiled, set[str]()
+    while True:
+        try:
+            proving.prove(cluster, compiled, fact, about={tenant.account})
+        except proving.NotProven as error:
+            told = {"about": error.account, "reason": error.reason}
+            log.warning("policy_not_proven", tenant=tenant.account, cluster_id=cluster.cluster_id, **told)
+            own = error.account == tenant.account
+            if own or not error.account or error.account in without:
+                reason = error.reason if own else _("The server does not hold the tenants apart with it; the operators can see why.")
+                raise PolicyNotProven(reason, evidence=error.reason) from error
+            without.add(error.account)
+            fact = silenced(fact, without)
+            compiled = compile_cluster(fact)
+        else:
+            return

@@ -16,7 +16,7 @@ from placement import clusters, devices, policy
 from placement.devices import Sighting
 from placement.headscale.admin import Admin
 from placement.models import Alert, AuditFinding, Binding, Cluster, ClusterPolicy, PolicyPush
-from placement.policies import choosing, findings, history, pushing, wishes, writers
+from placement.policies import findings, history, pushing, sizes, storing, wishes, writers
 from placement.policies.pushing import push
 from tenants import lifecycle
 from tenants.models import EnrolmentKey, NetworkPolicy, Tenant
@@ -49,6 +49,38 @@ def refusing(reason: str) -> Callable[[str], str]:
 def go(cluster: Cluster, after: float = 0.0) -> PolicyPush | None:
     """A push, so many seconds from now."""
     return push(cluster.pk, timezone.now() + timedelta(seconds=after))
+
+
+# ---- too much for one server -------------------------------------------------------------------------------------------------
+def swollen(rules: int) -> str:
+    """A policy of few words, each of which is every address of the tenant."""
+    prefix = "100.64.0.0/10"
+    return json.dumps({"acls": [{"action": "accept", "src": [prefix], "dst": [f"{prefix}:{port}"]} for port in range(1, rules + 1)]})
+
+
+def test_a_policy_that_grows_too_large_with_its_devices_keeps_nobody_elses_from_the_server(cluster, server):
+    acme = settled(cluster, "acme", swollen(1000), *(f"m{number}" for number in range(40)))
+    bolt = settled(cluster, "bolt", allows("a", "b"), "a", "b")
+    assert go(cluster).state == "stored"
+    assert (running_number(acme), running_number(bolt)) == (None, 1)
+    assert "too long" in NetworkPolicy.objects.of(acme).get().trouble
+    assert len(server.policy) < sizes.MOST
+    write(acme, allows("m1", "m2"))
+    assert go(cluster).state == "stored"
+    assert (running_number(acme), NetworkPolicy.objects.of(acme).get().trouble) == (2, "")
+
+
+def test_of_a_document_that_is_too_large_for_its_server_the_largest_part_is_left_out(cluster, server):
+    server.refuses = lambda document: "grpc: received message larger than max (9 vs. 5)" if len(document) > 420_000 else ""
+    acme = settled(cluster, "acme", swollen(200), *(f"m{number}" for number in range(20)))
+    assert go(cluster).state == "stored"
+    bolt = settled(cluster, "bolt", allows("a", "b"), "a", "b")
+    assert go(cluster).state == "stored"
+    crow = settled(cluster, "crow", swollen(100), *(f"c{number}" for number in range(20)))
+    assert go(cluster).state == "stored"
+    assert [running_number(tenant) for tenant in (acme, bolt, crow)] == [1, 1, None], "whoever comes last to a full server is told"
+    verdict = storing.check(bolt, allows("a", "b", 23), timezone.now())
+    assert verdict.proven_on == cluster.pk, "and keeps nobody from a policy"
 
 
 # ---- when --------------------------------------------------------------------------------------------------------------------
@@ -142,20 +174,6 @@ def test_a_document_that_the_server_refuses_keeps_nobody_elses_from_it(cluster, 
     go(cluster)
     assert (running_number(bad), NetworkPolicy.objects.of(bad).get().trouble) == (3, "")
     assert not Alert.objects.filter(kind=Alert.Kind.POLICY_STUCK).exists()
-
-
-def test_the_longest_policy_waits_where_all_are_more_than_the_server_takes(cluster, server, monkeypatch):
-    short, long = settled(cluster, "acme", allows("a", "b"), "a", "b"), settled(cluster, "bolt", allows("c", "d"), "c", "d")
-    go(cluster)
-    write(long, json.dumps({"acls": [{"action": "accept", "src": ["c"], "dst": [f"d:{port}"]} for port in range(1, 60)]}))
-    write(short, allows("b", "a"))
-    monkeypatch.setattr(choosing, "MOST", 3000)
-    done = go(cluster)
-    assert done is not None
-    assert done.state == "stored"
-    assert len(done.document) < 3000
-    assert [running_number(tenant) for tenant in (short, long)] == [2, 1]
-    assert "longest" in NetworkPolicy.objects.of(long).get().trouble
 
 
 def test_a_document_that_was_never_good_leaves_its_tenant_as_it_was_before(cluster, server):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placement.policies import advice, matrix, spans, trials
+from placement.policies import advice, matrix, proof, spans, trials
 from placement.policies.explaining import explain
 from placement.policies.facts import PeeringFact
 from tenants.errors import MalformedRequest
@@ -242,6 +243,20 @@ def test_advice_names_what_a_policy_says_in_vain():
         ("idle-rule", "acls[0]"), ("unrouted-prefix", "acls[0].dst[0]"), ("idle-rule", "acls[1]"),
         ("idle-tag", 'tagOwners["tag:none"]'), ("unused-group", 'groups["group:idle"]'),
     }  # fmt: skip
+
+
+def test_many_rules_and_many_tests_of_devices_that_all_differ_take_seconds():
+    """What took minutes of a web process, asked by a token that only reads."""
+    devices = [device(f"t-{n}") for n in range(40)]
+    rules = [acl(["*"], f"*:{2 * port + 1}") for port in range(300)] + [acl([f"t-{n}"], f"t-{n * 7 % 40}:{2 * n + 2}") for n in range(40)]
+    starts = range(1000, 4000, 180)
+    tests = [{"src": "*", "deny": [f"autogroup:member:{port}" for port in range(first, first + 180)]} for first in starts]
+    found = reach(tenant(policy(acls=rules, tests=tests), devices))
+    begun = time.process_time()
+    assert len(matrix.matrix(found).cells) > 100
+    assert trials.attempt(found).passed == 17 * 180
+    assert len(proof.own(found.tenant, "literal")) == proof.MOST_OWN
+    assert time.process_time() - begun < 30
 
 
 def test_words_of_a_thousand_devices_are_explained_and_tried_at_once():

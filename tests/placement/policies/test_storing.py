@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import psycopg
 import pytest
 from django.utils import timezone
@@ -9,6 +11,7 @@ from django.utils import timezone
 from placement.errors import ClusterUnreachable, PolicyNotProven
 from placement.models import ClusterPolicy, Device
 from placement.policies import storing
+from placement.policies.preview import preview
 from tenants import lifecycle, netpolicy
 from tenants.errors import MalformedRequest, StaleVersion, WrongState
 from tenants.models import AuditEvent, NetworkPolicy, PolicyVersion
@@ -183,3 +186,15 @@ def test_a_stored_text_that_nobody_can_read_any_more_does_not_keep_its_tenant_fr
         netpolicy.put(tenant, "{broken", expected=0, **acted())
         assert storing.world_of(tenant).reach.statements == ()
         assert storing.store(tenant, "{}", expected=1, **acted()).version.number == 2
+
+
+def test_few_words_that_are_very_many_names_are_refused_before_anything_is_made_of_them():
+    """Five hundred tags that every one of two thousand rules stands for: 200 MB for the server."""
+    tags = {f"tag:{'x' * 35}{number:04}"[:44]: [] for number in range(500)}
+    rules = [{"action": "accept", "src": ["*"], "dst": [f"*:{port}"]} for port in range(1, 2001)]
+    text = json.dumps({"tagOwners": tags, "acls": rules})
+    tenant = factories.tenant()
+    for ask in (lambda: storing.check(tenant, text, NOW()), lambda: preview(tenant, text)):
+        with pytest.raises(PolicyRefused) as refused:
+            ask()
+        assert "too long" in str(refused.value)
