@@ -13,6 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 import stdnum
+from babel import Locale
 from stdnum.eu import vat
 from stdnum.exceptions import ValidationError
 
@@ -20,6 +21,8 @@ from billing.rating import money
 from billing.rating.lines import Line
 
 LONGEST_ID = 30
+NO_COUNTRIES = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
+TERRITORIES = {code for code in map(str, Locale("en").territories) if len(code) == 2 and code.isalpha()} - NO_COUNTRIES
 
 
 class Kind(StrEnum):
@@ -114,3 +117,8 @@ def _prefix(country: str, number: str) -> str:
     if country == "GB" and number.startswith("XI"):
         return "XI"
     return country if is_european(country) else ""
+
+
+def is_country(code: str) -> bool:
+    """Whether it is an ISO 3166 code of a country, two letters in upper case."""
+    return code in TERRITORIES
