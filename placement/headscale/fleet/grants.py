@@ -62,6 +62,15 @@ RIGHTS: dict[str, Rights] = {
     "placement_policypush": (READ, FULL, READ),
     "placement_auditfinding": ("select, update", FULL, READ),
     "placement_route": (FULL, FULL, "select, update"),
+    # billing: what is sold is the operators'; the worker settles what was agreed; ledgers are appended to
+    "billing_planversion": (FULL, READ, NONE),
+    "billing_pricecomponent": (FULL, READ, NONE),
+    "billing_taxrate": (FULL, READ, NONE),
+    "billing_coupon": ("select, insert, update", READ, NONE),
+    "billing_redemption": (APPEND, READ, NONE),
+    "billing_override": (FULL, READ, NONE),
+    "billing_billingaccount": ("select, insert, update", "select, update (language)", NONE),  # it locks the row of a ledger
+    "billing_creditentry": (APPEND, APPEND, NONE),
     # people, their accounts and addresses
     "tenants_membership": (FULL, READ, NONE),
     "account_emailaddress": (FULL, READ, NONE),
