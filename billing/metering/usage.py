@@ -1,7 +1,7 @@
-"""What a tenant used in a period, and how it came together: series by hour and day, then a device's sessions, then the polls behind them.
+"""What a tenant used in a period, exact at any time.
 
-Days that are rolled up are read as they are; the edges of a period within a day, and days that were touched since, are reckoned from the sessions, so that the
-answer is exact at any time.
+Days that are rolled up are read as they are; the edges of a period within a day, and days that were touched since, are reckoned from the sessions. Series, and the way
+down from a day to its polls, are in series.py and can be had from here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from billing.errors import EvidenceGone
+from billing.metering.errors import EvidenceGone
 from billing.metering import partitions, rolling
-from billing.metering.pieces import BY_DEVICE, BY_TENANT, SECONDS, pieces
-from billing.models import DirtyDay, Meter, Session
-from placement.models import Cluster, PollRun, Stay
+from billing.metering.pieces import BY_TENANT, SECONDS, pieces
+from billing.metering.series import by_device, daily, hourly, polls_behind, sessions_of
+from billing.models import DirtyDay, Meter
+from placement.models import Cluster, Stay
 from tenants.models import Tenant
+
+__all__ = ["Used", "by_device", "daily", "hourly", "polls_behind", "sessions_of", "used"]
 
 DAY = timedelta(days=1)
 

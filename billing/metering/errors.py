@@ -1,4 +1,4 @@
-"""What can go wrong in billing, in its own words."""
+"""What can go wrong in metering, in its own words."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import date, datetime
 from django.utils.translation import gettext as _
 
 
-class BillingError(Exception):
+class MeteringError(Exception):
     """The base of this page."""
 
 
-class EvidenceGone(BillingError):
+class EvidenceGone(MeteringError):
     """The sessions of that time are not kept any more: it cannot be counted again, or in parts of days."""
 
     def __init__(self, horizon: date) -> None:
         super().__init__(_("sessions before %(day)s are not kept any more") % {"day": horizon.isoformat()})
 
 
-class WrongRange(BillingError):
+class WrongRange(MeteringError):
     """A range of time that ends before it begins, or lies where it must not."""
 
     def __init__(self, since: datetime, until: datetime) -> None:
@@ -26,7 +26,7 @@ class WrongRange(BillingError):
         super().__init__(_("from %(since)s to %(until)s is no range of time that is over") % told)
 
 
-class NoReason(BillingError):
+class NoReason(MeteringError):
     """A correction says why."""
 
     def __init__(self) -> None:
