@@ -9,8 +9,10 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import forgetting, metrics, queue, sweep, wiring
+from acs import clocks, forgetting, metrics, queue, sweep, wiring
 from acs import poll as polling
+from billing.metering import partitions, rolling
+from billing.models import Meter
 from placement import load, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
@@ -35,7 +37,7 @@ def _serving() -> list[str]:
 
 @shared_task
 def poll_cluster(cluster_id: str) -> None:
-    run = polling.poll(cluster_id, now=timezone.now())
+    run = polling.poll(cluster_id, now=timezone.now(), truly=clocks.of_database())
     if run is not None:
         metrics.count_poll(cluster_id, run.outcome)
 
@@ -132,6 +134,25 @@ def audit_all() -> None:
 @shared_task
 def audit_cluster(cluster_id: str) -> None:
     metrics.count_audit(cluster_id, auditing.audit(cluster_id, timezone.now()).outcome)
+
+
+@shared_task
+def roll_usage() -> None:
+    """Ask for new sums of every cluster that is metered."""
+    for cluster_id in Meter.objects.values_list("pk", flat=True):
+        roll_cluster.apply_async((cluster_id,), expires=settings.USAGE_SECONDS)
+
+
+@shared_task
+def roll_cluster(cluster_id: str) -> None:
+    rolling.roll(now=timezone.now(), cluster_id=cluster_id)
+
+
+@shared_task
+def keep_months() -> None:
+    """The months to come have their tables, those that were held long enough are dropped."""
+    partitions.make_ahead(now=timezone.now())
+    partitions.drop_old(now=timezone.now())
 
 
 @shared_task

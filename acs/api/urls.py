@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, peering, placing, policies, policing, routing, tenants, trusting
+from acs.api import derp, diagnosing, enrolling, living, metering, peering, placing, policies, policing, routing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -48,6 +48,7 @@ urlpatterns = [
     path(f"{of}/routes/<int:route_id>/approve", routing.ApproveRoute.as_view()),
     path(f"{of}/routes/<int:route_id>/refuse", routing.RefuseRoute.as_view()),
     path(f"{of}/routes/<int:route_id>/withdraw", routing.WithdrawRoute.as_view()),
+    path(f"{of}/usage", metering.Usage.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
     path("peerings", peering.Peerings.as_view()),

@@ -17,7 +17,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -50,6 +51,7 @@ class Admin:
     ) -> None:
         self.cluster_id = cluster_id
         self.timeout = timeout
+        self.clock_off: timedelta | None = None  # the clock of whoever answered last, minus ours: to a second or two
         self._client = new_client(base_url.rstrip("/"), headers={"Authorization": f"Bearer {api_key}"}, transport=transport)
 
     def __enter__(self) -> Admin:
@@ -228,6 +230,7 @@ class Admin:
             raise ClusterUnreachable(self.cluster_id, str(error)) from error
         except NoAnswer as error:
             raise self._silent(str(error)) from error
+        self.clock_off = _clock_off(answer.date) or self.clock_off
         if answer.status in _AMBIGUOUS or 300 <= answer.status < 400:
             raise self._silent(f"{request.url.path} answered {answer.status}")
         return answer
@@ -292,3 +295,11 @@ def _moment(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a time needs its zone")
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _clock_off(date: str) -> timedelta | None:
+    """What an answer's Date header says, minus our clock; None where it says nothing."""
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC) - datetime.now(UTC)
+    except (ValueError, TypeError):
+        return None

@@ -45,11 +45,12 @@ class NoAnswer(WireError):
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer: its status, its media type without parameters, its body."""
+    """A whole HTTP answer: its status, its media type without parameters, its body, and the clock of whoever made it (`date`, an HTTP date or nothing)."""
 
     status: int
     media_type: str
     body: bytes
+    date: str = ""
 
 
 def exchange(client: httpx2.Client, request: httpx2.Request, *, deadline: float) -> Answer:
@@ -70,7 +71,8 @@ def exchange(client: httpx2.Client, request: httpx2.Request, *, deadline: float)
         raise NoAnswer(_reason(error)) from error
     finally:
         _deadline.reset(token)
-    return Answer(response.status_code, response.headers.get("content-type", "").partition(";")[0].strip().lower(), body)
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Answer(response.status_code, media_type, body, response.headers.get("date", ""))
 
 
 def _read(response: httpx2.Response, deadline: float) -> bytes:

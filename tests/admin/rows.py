@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from placement import bindings, policy
+from placement import bindings, policy, stays
 from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
 from placement.models import (
@@ -59,6 +59,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         person = User.objects.create(username=f"person-{n}")
         Membership.objects.create(tenant=tenant, user=person, role="owner")
         Binding.objects.create(tenant=tenant, cluster=cluster, headscale_user_id=n + 1, expected_load=5, reason="the emptiest")
+        stays.begin(tenant, cluster.pk, at=now)
         slot = Slot.objects.create(tenant=tenant, registration_id=f"till-{n}", taken_at=now)
         grant = Grant.objects.create(
             tenant=tenant, cluster=cluster, slot=slot, enrolment_key=customer.key, state="redeemed", request_digest=b"x" * 32, hostname=f"till-{n}",

@@ -11,9 +11,9 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    initial = True
 
     dependencies = [
+        ('billing', '0001_metering'),
         ('tenants', '0008_enrolment_tags'),
     ]
 
