@@ -21,7 +21,7 @@ from django.views.i18n import set_language
 from tenants.errors import TooManyRequests
 
 log = structlog.get_logger(__name__)
-ORDER = ["tenants", "placement"]
+ORDER = ["tenants", "placement", "billing"]
 
 
 class OperatorSite(AdminSite):

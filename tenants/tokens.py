@@ -26,7 +26,7 @@ TENANT_SCOPES = (
     "api_tokens:read",
     "peerings",
 )
-OPERATOR_SCOPES = ("tenants", "clusters", "api_tokens")
+OPERATOR_SCOPES = ("tenants", "clusters", "api_tokens", "billing")
 LONGEST = timedelta(days=366)
 
 
