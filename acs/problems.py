@@ -102,6 +102,24 @@ PAGES: dict[str, Page] = {
         ),
         _("“faults” names the tests that fail, “detail” what the server said. Mend the rules or the tests."),
     ),
+    "no-price-in-currency": Page(
+        _("This version of the plan is not sold in the currency of the tenant's billing account."),
+        _("Choose a version that has a price in that currency, or ask the operator of this service to publish one."),
+    ),
+    "no-tax-rate": Page(
+        _("The billing account is taxed at the rate of its country, and the operators have not entered one for it."),
+        _("Check the country, or enter its rate: manage.py pricing tax."),
+    ),
+    "coupon-refused": Page(
+        _("The coupon is unknown, in another currency, not redeemable any more, or redeemed already."),
+        _("“detail” says which of these it is."),
+    ),
+    "no-billing-account": Page(
+        _("Nobody has said yet to whom the tenant's invoices go, and in which currency."), _("Make its billing account first.")
+    ),
+    "no-subscription": Page(
+        _("The tenant has no subscription, or it has ended."), _("Start a subscription first; read the present one to see what was agreed.")
+    ),
     "no-cluster-available": Page(
         _("No cluster has room for the tenant right now, or nobody has placed it yet."),
         _("Come back after the seconds that Retry-After names. The first device of a tenant joins with an enrolment key."),

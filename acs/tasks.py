@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from acs import clocks, forgetting, metrics, queue, sweep, wiring
 from acs import poll as polling
+from billing import settling
 from billing.metering import partitions, rolling
 from billing.models import Meter
 from placement import load, reassess, refill
@@ -181,6 +182,18 @@ def sync_routes() -> None:
 def serve_waiting() -> None:
     """Tenants that wait for room, or for the dedicated cluster of their plan."""
     queue.serve_all(now=timezone.now())
+
+
+@shared_task
+def settle_subscriptions() -> None:
+    """Ask for every subscription of which something that was agreed comes into force."""
+    for subscription_id in settling.due(now=timezone.now()):
+        settle_subscription.apply_async((subscription_id,), expires=60)
+
+
+@shared_task
+def settle_subscription(subscription_id: int) -> None:
+    settling.settle(subscription_id, now=timezone.now())
 
 
 @shared_task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -14,6 +15,7 @@ from billing import accounts
 from billing.catalogue import check, check_currency
 from billing.errors import CouponRefused, NoSubscription
 from billing.models import BillingAccount, Coupon, CreditEntry, Override, PriceComponent, Redemption, Subscription
+from billing.rating import money
 from billing.rating.cycles import month_of, months_after
 from billing.settling import follow
 from tenants import audit
@@ -126,6 +128,15 @@ def credit(tenant: Tenant, amount: int, *, reason: str, now: datetime, actor: st
 def balance_of(tenant: Tenant, currency: str) -> int:
     """What the tenant has in credit, in minor units of a currency."""
     return CreditEntry.objects.of(tenant).filter(currency=currency).aggregate(sum=Sum("amount"))["sum"] or 0
+
+
+def in_minor(amount: Decimal, currency: str) -> int:
+    """An amount in major units, as people write it, in minor ones. Raises: MalformedRequest."""
+    check_currency(currency)
+    minor = money.in_minor(amount, currency)
+    if minor.denominator != 1:
+        raise MalformedRequest({"amount": _("%(currency)s has no such amount") % {"currency": currency}})
+    return int(minor)
 
 
 def _locked_account(tenant: Tenant) -> BillingAccount:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext as _
 
-from billing.models import Subscription
+from billing.models import Subscription, SubscriptionPhase
 from billing.phases import entitlement_of, phase_at
 from tenants import lifecycle, quota
-from tenants.models import Tenant
+from tenants.errors import WrongState
+from tenants.models import Plan, Tenant
 
 ACTOR = "system:billing"
 
@@ -43,6 +46,18 @@ def due(*, now: datetime, most: int = 1000) -> list[int]:
     """The subscriptions that `settle` has to look at, longest due first."""
     rows = Subscription.objects.across_tenants().filter(settle_at__lte=now).order_by("settle_at", "id")
     return list(rows.values_list("pk", flat=True)[:most])
+
+
+def check_plan(tenant: Tenant, plan: Plan, now: datetime) -> None:
+    """Plans of subscribers change by their subscriptions alone. Raises: WrongState."""
+    phase = phase_at(tenant, now)
+    if phase and phase.version.plan_id != plan.pk:
+        raise WrongState(_("the tenant has a subscription to another plan: change the subscription"))
+
+
+def agreed(now: datetime) -> Q:
+    """Of quotas: those of tenants with a phase in force."""
+    return Q(tenant__in=SubscriptionPhase.objects.filter(during__contains=now).values("subscription__tenant"))
 
 
 def _next_edge(subscription: Subscription, now: datetime) -> datetime | None:

@@ -42,7 +42,6 @@ def start(tenant: Tenant, version: PlanVersion, *, now: datetime, actor: str, tr
 
     Raises: WrongState when it has one in force, or the version is not published; NoBillingAccount, NoPriceInCurrency.
     """
-    Tenant.objects.select_for_update(of=("self",)).get(pk=tenant.pk)
     account = accounts.account_of(tenant)
     check_sellable(version, account.currency)
     subscription, is_first = Subscription.objects.across_tenants().get_or_create(tenant=tenant, defaults={"started_at": now})

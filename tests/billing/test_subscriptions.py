@@ -18,7 +18,7 @@ from billing.phases import UNLIMITED, entitlement_of, phases_of
 from billing.rating.cycles import month_of
 from billing.rating.rate import ranges, rate
 from billing.rating.used import Used
-from tenants import lifecycle
+from tenants import lifecycle, plans
 from tenants.errors import MalformedRequest, WrongState
 from tenants.models import AuditEvent, Quota, Tenant
 from tests import factories
@@ -312,3 +312,10 @@ def test_of_two_transactions_that_race_for_the_same_time_one_commits(database_ur
         first.commit()
         racing.join(10)
     assert outcomes == ["refused"]
+
+
+def test_other_limits_of_a_plan_do_not_touch_what_subscribers_agreed_to():
+    sold = version(max_devices=10)
+    acme, other = subscriber(sold, now=BEGIN), lifecycle.create("freelance", plan=sold.plan, **told(BEGIN))
+    plans.change(sold.plan, max_devices=3, **told(at(2)))
+    assert (standing(acme)[1], standing(other)[1]) == (10, 3)
