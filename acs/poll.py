@@ -30,7 +30,9 @@ from placement.settling import KeyFact
 log = structlog.get_logger(__name__)
 
 SLOWEST = timedelta(seconds=20)  # an answer older than this says too little about now
-AHEAD = timedelta(seconds=5)  # of the database's clock, or of the hour at which it is taken in: a look from there is from no clock that is right
+AHEAD = timedelta(
+    seconds=5
+)  # of the database's clock, or of the hour at which it is taken in: a look from there is from no clock that is right
 EMPTY_TWICE = 2  # a server that had nodes must show none this often in a row before it is believed
 
 

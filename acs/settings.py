@@ -116,7 +116,9 @@ DEFAULT_FROM_EMAIL = env.str("ACS_EMAIL_FROM", default="acs@localhost")
 # ---- clusters --------------------------------------------------------------------------------------------------------
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
 if not 1 <= POLL_SECONDS <= 90:
-    raise ImproperlyConfigured(f"ACS_POLL_SECONDS is {POLL_SECONDS}: from 1 to 90, for time between two polls more than 180 s apart is not billed")
+    raise ImproperlyConfigured(
+        f"ACS_POLL_SECONDS is {POLL_SECONDS}: from 1 to 90, for time between two polls more than 180 s apart is not billed"
+    )
 AUDIT_SECONDS = env.int("ACS_AUDIT_SECONDS", default=300)  # how often what each server runs is compared with what ACS meant
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
 READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be

@@ -29,7 +29,9 @@ class UsageFilters(Fields):
     to = serializers.DateTimeField(required=False, help_text="Where it ends, not included; now, if it is not said.")
 
     def get_fields(self) -> dict[str, Any]:
-        start = serializers.DateTimeField(required=False, help_text="Where the series begins; at the start of the month, if it is not said.")
+        start = serializers.DateTimeField(
+            required=False, help_text="Where the series begins; at the start of the month, if it is not said."
+        )
         return {"from": start, **super().get_fields()}
 
 
@@ -87,7 +89,7 @@ class Usage(View):
         told |= {"device_seconds": used.device_seconds, "seconds_by_cluster": used.seconds_by_cluster}
         if by == "device":
             told["devices"] = self.paginate_queryset(usage.by_device(tenant, start, end))
-            told["next"] = self.paginator.get_next_link() if self.paginator else None
+            told["next"] = self.paginator.get_next_link()  # type: ignore[union-attr]
         else:
             told[f"{by}s"] = usage.hourly(tenant, start, end) if by == "hour" else usage.daily(tenant, start, end)
         return Response(UsageShape(told).data)

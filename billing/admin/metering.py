@@ -39,7 +39,14 @@ class CorrectionForm(forms.Form):
 @admin.register(Correction)
 class CorrectionAdmin(PlacementAdmin):
     refusals: ClassVar[tuple[type[Exception], ...]] = (*PlacementAdmin.refusals, MeteringError)
-    list_display = (columns.at("made_at", _("made")), cluster, columns.at("since", _("from")), columns.at("until", _("to")), "reason", "made_by")
+    list_display = (
+        columns.at("made_at", _("made")),
+        cluster,
+        columns.at("since", _("from")),
+        columns.at("until", _("to")),
+        "reason",
+        "made_by",
+    )
     list_filter = (("cluster", ClusterFilter),)
     search_fields = ("reason", "cluster__cluster_id", "made_by")
     list_select_related = ("cluster",)
@@ -100,7 +107,12 @@ def coverage_page(request: HttpRequest) -> HttpResponse:
     _permit(request)
     period = Period.of_day(request.GET.get("day", ""), now=timezone.now())
     watched = [
-        {"cluster_id": one.cluster_id, "seconds": one.seconds, "polls": one.polls, "gaps": coverage.gaps(one.cluster_id, period.start, period.end)}
+        {
+            "cluster_id": one.cluster_id,
+            "seconds": one.seconds,
+            "polls": one.polls,
+            "gaps": coverage.gaps(one.cluster_id, period.start, period.end),
+        }
         for one in coverage.watched(period.start, period.end)
     ]
     whole = int(min(DAY, period.end - period.start).total_seconds())

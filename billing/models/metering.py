@@ -33,7 +33,9 @@ class OpenSession(models.Model):
     """A device is online since `began`. It is billed until the meter's `last_ok`; while its server's restart leaves it in doubt, until `certain_until`."""
 
     pk = models.CompositePrimaryKey("cluster", "node_id")
-    cluster = models.ForeignKey(Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster"))
+    cluster = models.ForeignKey(
+        Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster")
+    )
     node_id = models.BigIntegerField(_("node id"))
     device_id = models.UUIDField(_("device"))
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("tenant"))
@@ -67,7 +69,9 @@ class Session(models.Model):
         DOUBT = "doubt", _("not back after a restart of its server")
 
     pk = models.CompositePrimaryKey("cluster", "device_id", "began")
-    cluster = models.ForeignKey(Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster"))
+    cluster = models.ForeignKey(
+        Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster")
+    )
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("tenant"))
     device_id = models.UUIDField(_("device"))
     node_id = models.BigIntegerField(_("node id"))
@@ -94,7 +98,9 @@ class Coverage(models.Model):
     """A cluster was watched from the poll at `since` to the one at `until` (the same one after a gap). One row a poll, never changed."""
 
     pk = models.CompositePrimaryKey("cluster", "until")
-    cluster = models.ForeignKey(Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster"))
+    cluster = models.ForeignKey(
+        Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster")
+    )
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"))
     restarted = models.BooleanField(_("after a restart"), default=False)
@@ -132,7 +138,9 @@ class DeviceDay(models.Model):
     pk = models.CompositePrimaryKey("day", "device_id", "cluster")
     day = models.DateField(_("day"))
     device_id = models.UUIDField(_("device"))
-    cluster = models.ForeignKey(Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster"))
+    cluster = models.ForeignKey(
+        Cluster, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("cluster")
+    )
     tenant = models.ForeignKey(Tenant, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, verbose_name=_("tenant"))
     seconds = models.PositiveIntegerField(_("seconds online"))
 

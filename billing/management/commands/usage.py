@@ -91,7 +91,10 @@ class Command(VerbCommand):
             f"  devices seen online: {used.active_devices}",
             f"  time online: {used.device_seconds} s ({used.device_seconds / 3600:.2f} h)",
             *(f"  on {cluster_id}: {seconds} s" for cluster_id, seconds in used.seconds_by_cluster.items()),
-            *(f"  had {cluster_id} to itself from {when(since)} to {when(until) if until else 'now'}" for cluster_id, since, until in used.dedicated),
+            *(
+                f"  had {cluster_id} to itself from {when(since)} to {when(until) if until else 'now'}"
+                for cluster_id, since, until in used.dedicated
+            ),
         ]
         series = usage.daily(tenant, start, end)
         if series:

@@ -40,15 +40,25 @@ def lives(cluster: Any, *, devices: int = 1, since: datetime = DAY) -> tuple[Ten
     return tenant, [device(tenant, cluster, known + number + 1) for number in range(devices)]
 
 
-def poll(cluster: Any, when: datetime, online: dict[int, datetime | None] | set[int], offline: dict[int, datetime | None] | None = None, **facts: Any) -> Taken | None:
+def poll(
+    cluster: Any,
+    when: datetime,
+    online: dict[int, datetime | None] | set[int],
+    offline: dict[int, datetime | None] | None = None,
+    **facts: Any,
+) -> Taken | None:
     """`online` and `offline`: nodes, with what the server says of when it last saw them."""
     seen = dict.fromkeys(online) if isinstance(online, set) else online
-    samples = [Sample(node, True, last) for node, last in seen.items()] + [Sample(node, False, last) for node, last in (offline or {}).items()]
+    samples = [Sample(node, True, last) for node, last in seen.items()] + [
+        Sample(node, False, last) for node, last in (offline or {}).items()
+    ]
     with transaction.atomic():
         return taking.take(Poll(cluster.cluster_id, when, samples, **facts))
 
 
-def polls(cluster: Any, first: datetime, last: datetime, online: set[int], offline: dict[int, datetime | None] | None = None, *, every: int = 60) -> None:
+def polls(
+    cluster: Any, first: datetime, last: datetime, online: set[int], offline: dict[int, datetime | None] | None = None, *, every: int = 60
+) -> None:
     """The same answer again and again, from `first` to `last`."""
     when = first
     while when < last:
