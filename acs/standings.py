@@ -61,7 +61,7 @@ def look(now: datetime) -> list[Standing]:
 
 
 def _metering(now: datetime) -> list[Standing]:
-    meters = Meter.objects.exclude(last_ok=None).values_list("cluster_id", "last_ok")
+    meters = Meter.objects.values_list("cluster_id", "last_ok")
     days = DirtyDay.objects.aggregate(count=Count("day"), oldest=Min("day"))
     behind = (now.date() - days["oldest"]).days if days["oldest"] else 0
     return [

@@ -1,7 +1,7 @@
 """Where tenants lived, from when to when: begun with a binding, changed by a move, ended when the binding is deleted.
 
-Each verb runs in the transaction of the act that it records; whoever deletes a binding ends its stay by a trigger. Time is metered by these: a moment counts on the cluster whose stay it lies in, and the
-database lets no two stays of a tenant overlap.
+Each verb runs in the transaction of the act that it records; whoever deletes a binding ends its stay by a trigger. Time is metered by these: a moment
+counts on the cluster whose stay it lies in, and the database lets no two stays of a tenant overlap.
 """
 
 from __future__ import annotations

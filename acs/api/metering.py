@@ -89,7 +89,7 @@ class Usage(View):
         told |= {"device_seconds": used.device_seconds, "seconds_by_cluster": used.seconds_by_cluster}
         if by == "device":
             told["devices"] = self.paginate_queryset(usage.by_device(tenant, start, end))
-            told["next"] = self.paginator.get_next_link() if self.paginator else None
+            told["next"] = self.paginator.get_next_link()  # type: ignore[union-attr]
         else:
             told[f"{by}s"] = usage.hourly(tenant, start, end) if by == "hour" else usage.daily(tenant, start, end)
         return Response(UsageShape(told).data)

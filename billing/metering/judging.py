@@ -43,7 +43,7 @@ with judged as materialized ({judged}), closed as (
 DOUBT = f"""
 with doubtful as (select o.node_id, {CERTAIN} as certain {THERE} and not s.online and d.id is not null and o.certain_until is null)
 update billing_opensession o set certain_until = greatest(j.certain, o.began) from doubtful j
-where o.cluster_id = %(cluster)s and o.node_id = j.node_id and %(restarted)s"""
+where o.cluster_id = %(cluster)s and o.node_id = j.node_id and %(restarted)s"""  # noqa: S608 - this page's own words
 
 TRUST_AGAIN = """
 update billing_opensession o set certain_until = null from billing_sample s

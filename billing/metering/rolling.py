@@ -45,7 +45,7 @@ with {pieces(BY_CLUSTER_DAY)}, days as materialized (
 ), hours_gone as (
     delete from billing_usagehour h where h.cluster_id = %(cluster)s and h.hour >= %(start)s and h.hour < %(end)s
         and not exists (select from hours where hours.tenant_id = h.tenant_id and hours.hour = h.hour)
-) select count(*) from days"""
+) select count(*) from days"""  # noqa: S608 - our own words
 
 
 def roll(*, now: datetime, cluster_id: str = "") -> int:
@@ -89,8 +89,8 @@ def mark_changed_stays(cluster_id: str, *, now: datetime) -> None:
     """A tenant that moved, was placed or left: the days since then count otherwise on this cluster."""
     meter = Meter.objects.select_for_update(of=("self",)).get(pk=cluster_id)
     for since, until in Stay.objects.across_tenants().filter(**changed(meter)).values_list("since", "until"):
-        is_new = until is None or meter.stays_seen_at is None or since >= meter.stays_seen_at - DAY
-        first = since if is_new else until
+        is_new = meter.stays_seen_at is None or since >= meter.stays_seen_at - DAY
+        first = since if is_new or until is None else until
         if first <= now:
             mark(cluster_id, max(first, _midnight(partitions.horizon(now=now))), now)
     Meter.objects.filter(pk=cluster_id).update(stays_seen_at=now)

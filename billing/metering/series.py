@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -74,8 +75,8 @@ def daily(tenant: Tenant, start: datetime, end: datetime) -> list[Day]:
     return [Day(row["day"], row["devices"], row["sum"]) for row in rows]
 
 
-def by_device(tenant: Tenant, start: datetime, end: datetime) -> QuerySet[DeviceDay, dict[str, object]]:
-    """A row for each device that was seen online: device_id, days, last_day, device_seconds."""
+def by_device(tenant: Tenant, start: datetime, end: datetime) -> Any:
+    """A query of rows, one for each device that was seen online: device_id, days, last_day, device_seconds."""
     rows = days_of(tenant, start, end).order_by().values("device_id")
     return rows.annotate(days=Count("day", distinct=True), last_day=Max("day"), device_seconds=Sum("seconds")).order_by("device_id")
 
@@ -100,7 +101,8 @@ def sessions_of(tenant: Tenant, device_id: UUID, day: date) -> list[SessionShown
         for part in over
     ]
     for still in OpenSession.objects.of(tenant).filter(device_id=device_id, began__lt=start + DAY).select_related("cluster__meter"):
-        began, ended = max(still.began, start), min(still.certain_until or still.cluster.meter.last_ok, start + DAY)
+        known = still.certain_until or still.cluster.meter.last_ok or still.began
+        began, ended = max(still.began, start), min(known, start + DAY)
         if began <= ended:
             counts = _within(billed, still.cluster_id, began, ended)
             shown.append(SessionShown(still.cluster_id, still.node_id, began, ended, "", None, None, counts))
@@ -117,8 +119,8 @@ def polls_behind(part: SessionShown) -> QuerySet[PollRun]:
 
 def _billed(tenant: Tenant, device_id: UUID, start: datetime) -> list[tuple[str, datetime, datetime]]:
     with connection.cursor() as cursor:
-        told = {"tenant": tenant.pk, "device": device_id, "start": start, "end": start + DAY}
-        cursor.execute(f"with {pieces(BY_DEVICE)} select cluster_id, lower, upper from piece", told)
+        told: dict[str, Any] = {"tenant": tenant.pk, "device": device_id, "start": start, "end": start + DAY}
+        cursor.execute(f"with {pieces(BY_DEVICE)} select cluster_id, lower, upper from piece", told)  # noqa: S608 - our own words
         return list(cursor.fetchall())
 
 

@@ -122,13 +122,12 @@ def _stage(poll: Poll) -> tuple[int, datetime | None]:
     Returns how many are online, and the latest moment at which the server says that it saw one.
     """
     online, latest = 0, None
-    with connection.cursor() as cursor:
-        with cursor.copy("copy billing_sample (cluster_id, node_id, online, last_seen) from stdin") as copy:
-            for node_id, is_online, last_seen in poll.samples:
-                online += is_online
-                if last_seen is not None and (latest is None or last_seen > latest):
-                    latest = last_seen
-                copy.write_row((poll.cluster_id, node_id, is_online, last_seen))
+    with connection.cursor() as cursor, cursor.copy("copy billing_sample (cluster_id, node_id, online, last_seen) from stdin") as copy:
+        for node_id, is_online, last_seen in poll.samples:
+            online += is_online
+            if last_seen is not None and (latest is None or last_seen > latest):
+                latest = last_seen
+            copy.write_row((poll.cluster_id, node_id, is_online, last_seen))
     return online, latest
 
 

@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
 
-from billing.metering.errors import EvidenceGone
 from billing.metering import partitions, rolling
+from billing.metering.errors import EvidenceGone
 from billing.metering.pieces import BY_TENANT, SECONDS, pieces
 from billing.metering.series import by_device, daily, hourly, polls_behind, sessions_of
 from billing.models import DirtyDay, Meter
@@ -108,7 +107,7 @@ def _rolled(tenant: Tenant, days: list[date]) -> list[tuple[str, UUID, int]]:
 
 
 def _live(tenant: Tenant, start: datetime, end: datetime) -> list[tuple[str, UUID, int]]:
-    query = f"with {pieces(BY_TENANT)} select cluster_id, device_id, {SECONDS} from piece group by cluster_id, device_id"
+    query = f"with {pieces(BY_TENANT)} select cluster_id, device_id, {SECONDS} from piece group by cluster_id, device_id"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(query, {"tenant": tenant.pk, "start": start, "end": end})
         return [(cluster_id, device_id, int(seconds)) for cluster_id, device_id, seconds in cursor.fetchall()]

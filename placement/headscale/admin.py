@@ -18,7 +18,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -230,7 +229,7 @@ class Admin:
             raise ClusterUnreachable(self.cluster_id, str(error)) from error
         except NoAnswer as error:
             raise self._silent(str(error)) from error
-        self.clock_off = _clock_off(answer.date) or self.clock_off
+        self.clock_off = answer.clock_off if answer.clock_off is not None else self.clock_off
         if answer.status in _AMBIGUOUS or 300 <= answer.status < 400:
             raise self._silent(f"{request.url.path} answered {answer.status}")
         return answer
@@ -295,11 +294,3 @@ def _moment(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a time needs its zone")
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _clock_off(date: str) -> timedelta | None:
-    """What an answer's Date header says, minus our clock; None where it says nothing."""
-    try:
-        return parsedate_to_datetime(date).astimezone(UTC) - datetime.now(UTC)
-    except (ValueError, TypeError):
-        return None

@@ -46,9 +46,9 @@ def story(seed: int, *, ordered: bool = False) -> Story:
     chance = random.Random(seed)
     tenants = {(cluster, node): node % 2 for cluster in (0, 1) for node in (1, 2, 3)}
     homes = {tenant: [(START - 100, tenant)] for tenant in (0, 1)}
-    for tenant in homes:
+    for tenant, lived in homes.items():
         if chance.random() < 0.7:
-            homes[tenant].append((START + chance.randrange(300, LENGTH - 300), 1 - tenant))
+            lived.append((START + chance.randrange(300, LENGTH - 300), 1 - tenant))
     delivered = [told for cluster in (0, 1) for told in _polls(chance, cluster)]
     delivered.sort(key=lambda told: (told.at, told.cluster))
     if not ordered:
@@ -67,12 +67,12 @@ def _polls(chance: random.Random, cluster: int) -> Iterator[Told]:
     while second < START + LENGTH:
         restarted = chance.random() < 0.08
         started += restarted
-        for node in online:
-            if restarted and online[node] and chance.random() < 0.7:
+        for node, is_online in list(online.items()):
+            if restarted and is_online and chance.random() < 0.7:
                 online[node] = False  # forgotten by the server, there all the same
                 last[node] = second - chance.choice([3000, 10, 20])
             elif chance.random() < 0.25:
-                online[node] = not online[node]
+                online[node] = not is_online
                 last[node] = second - chance.choice([0, 5, 20, 45, 900, -3]) + skew
         shown = {node: (online[node], last[node]) for node in online if chance.random() > 0.03}
         yield Told(cluster, second, shown, started * 1000, skew)

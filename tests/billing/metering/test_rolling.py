@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, InternalError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.utils import timezone
 
 from billing.metering import corrections, coverage, partitions, rolling, usage
@@ -27,6 +27,7 @@ def exclude(cluster, since: str, until: str, **fields) -> Correction:
 
 def test_only_days_that_were_touched_are_rebuilt(fleet_cluster):
     lives(fleet_cluster)
+    Stay.objects.across_tenants().update(changed_at=DAY)  # not just now
     polls(fleet_cluster, at("10:00:00"), at("10:05:00"), {1})
     assert rolling.roll(now=timezone.now()) == 3  # the poll's day, and the days since the tenant was placed
     assert rolling.roll(now=timezone.now()) == 0
@@ -61,7 +62,7 @@ def test_a_correction_flows_into_every_sum_and_stays(fleet_cluster):
     assert by_device(tenant) == {one.pk: 3600}
     assert list(UsageHour.objects.of(tenant).order_by("hour").values_list("seconds", flat=True)) == [3000, 600]
     assert AuditEvent.objects.across_tenants().filter(verb="metering.correct", target=f"correction:{made.pk}").exists()
-    with pytest.raises(InternalError, match="Cannot delete"), transaction.atomic():
+    with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
         made.delete()
 
 
@@ -143,7 +144,7 @@ def test_months_are_made_ahead_and_dropped_when_they_are_old(settings):
     settings.METERING_EVIDENCE_MONTHS = 3
     assert partitions.drop_old(now=now) >= 2
     assert old not in months()
-    with pytest.raises(InternalError, match="are not dropped"), transaction.atomic():
+    with pytest.raises(ProgrammingError, match="are not dropped"), transaction.atomic():
         partitions.drop_old(now=now + timedelta(days=200))
 
 
