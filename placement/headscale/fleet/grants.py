@@ -74,6 +74,11 @@ RIGHTS: dict[str, Rights] = {
     "billing_override": (FULL, READ, NONE),
     "billing_billingaccount": ("select, insert, update", "select, update (language)", NONE),  # it locks the row of a ledger
     "billing_creditentry": (APPEND, APPEND, NONE),
+    # invoices: whoever finalises numbers them; triggers keep what is finalised
+    "billing_invoice": (FULL, FULL, NONE),
+    "billing_invoiceline": (FULL, FULL, NONE),
+    "billing_numberseries": ("select, insert, update", "select, insert, update", NONE),
+    "billing_closedperiod": ("select, insert, update", "select, insert, update", NONE),
     # metering: the worker counts, nobody changes what was counted
     "billing_meter": (READ, "select, insert, update", READ),
     "billing_opensession": (READ, FULL, READ),
