@@ -5,6 +5,7 @@ README.md lists every variable with its meaning; nothing else reads the environm
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ METERING_EVIDENCE_MONTHS = env.int("ACS_METERING_EVIDENCE_MONTHS", default=13)  
 METERING_DEVICE_DAY_MONTHS = env.int("ACS_METERING_DEVICE_DAY_MONTHS", default=37)
 if not 2 <= METERING_EVIDENCE_MONTHS <= METERING_DEVICE_DAY_MONTHS:
     raise ImproperlyConfigured("ACS_METERING_EVIDENCE_MONTHS must be 2 or more, ACS_METERING_DEVICE_DAY_MONTHS as many or more")
+SELLER = env.json("ACS_SELLER", default={})  # who issues invoices: {"name": ..., "address": ..., "country": "DE", "tax_id": ...}
+if SELLER and not {"name", "address", "country", "tax_id"} <= SELLER.keys():
+    raise ImproperlyConfigured("ACS_SELLER needs name, address, country and tax_id; it may have bank, entity, series and credit_series")
+if not all(re.fullmatch("[A-Z0-9]{0,8}", SELLER.get(name, "")) for name in ("entity", "series", "credit_series")):
+    raise ImproperlyConfigured("ACS_SELLER: entity, series and credit_series are up to eight capital letters and digits")
+INVOICE_DAYS = env.int("ACS_INVOICE_DAYS", default=14)  # until an invoice is due
+INVOICE_FONTS = env.list("ACS_INVOICE_FONTS", default=["/usr/share/fonts"])  # folders that PDFs find their fonts in
 STOCK_SHARE = env.float("ACS_STOCK_SHARE", default=0.5)  # of one core of an external cluster, for keys minted ahead and for its queue
 STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
 STOCK_LANES = env.int("ACS_STOCK_LANES", default=2)  # keys that requests themselves mint on one external cluster at a time

@@ -31,3 +31,23 @@ class NoTaxRate(BillingError):
 
 class CouponRefused(BillingError):
     """The coupon cannot be redeemed: unknown, too late, too often, or of another currency."""
+
+
+class EvidenceLost(BillingError):
+    """What was used then cannot be counted any more."""
+
+
+class NotRateable(BillingError):
+    """What was agreed for a month cannot be put on one invoice."""
+
+
+class NoSeller(BillingError):
+    """Nobody has said yet who issues the invoices: ACS_SELLER."""
+
+
+class UnknownInvoice(BillingError):
+    """No invoice has this number."""
+
+
+class NoInvoiceFont(BillingError):
+    """The folders of ACS_INVOICE_FONTS have no font with the characters that an invoice needs."""

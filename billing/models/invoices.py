@@ -43,9 +43,7 @@ RETURN NEW;
 
 def kept(name: str, func: str) -> list[pgtrigger.Trigger]:
     return [
-        pgtrigger.Trigger(
-            name=name, when=pgtrigger.Before, operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete, func=func
-        ),
+        pgtrigger.Trigger(name=name, when=pgtrigger.Before, operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete, func=func),
         pgtrigger.Trigger(
             name="no_truncate",
             when=pgtrigger.Before,
@@ -76,9 +74,7 @@ class Invoice(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="invoices", verbose_name=_("tenant"), db_index=False)
-    subscription = models.ForeignKey(
-        Subscription, models.PROTECT, related_name="invoices", verbose_name=_("subscription"), db_index=False
-    )
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="invoices", verbose_name=_("subscription"), db_index=False)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind.choices, default=Kind.INVOICE)
     corrects = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="credit_notes", verbose_name=_("corrects"))
     reason = models.CharField(_("reason"), max_length=300, blank=True)
@@ -186,7 +182,8 @@ class InvoiceLine(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["invoice", "position"], name="lines_of_an_invoice_are_numbered"),
             models.CheckConstraint(
-                condition=Q(before=None, after=None, corrects=None) | Q(before__isnull=False, after__isnull=False, amount=F("after") - F("before")),
+                condition=Q(before=None, after=None, corrects=None)
+                | Q(before__isnull=False, after__isnull=False, amount=F("after") - F("before")),
                 name="correction_of_a_line_says_its_difference",
             ),
         ]
