@@ -12,6 +12,7 @@ from babel.numbers import format_currency, format_decimal
 from django.utils import translation
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from billing.models import Invoice, InvoiceLine
 from billing.papers import Paper
@@ -34,7 +35,7 @@ def tell(paper: Paper) -> dict[str, Any]:
             "lines": [_line(line, invoice) for line in paper.lines],
             "sums": _sums(invoice),
             "notes": _notes(invoice),
-            "bank": invoice.seller.get("bank", ""),
+            "bank": invoice.seller.get("bank", "") if invoice.payable else "",
         }
 
 
@@ -119,13 +120,14 @@ def _line(line: InvoiceLine, invoice: Invoice) -> dict[str, str]:
 
 def _quantity(line: InvoiceLine, invoice: Invoice) -> str:
     number = format_decimal(line.quantity, format="#,##0.######", locale=LOCALES[invoice.language])
+    count = abs(int(line.quantity))
     units = {
-        "device": _("%(number)s devices"),
+        "device": ngettext("%(number)s device", "%(number)s devices", count),
         "hour": _("%(number)s h"),
         "percent": _("%(number)s %%"),
-        "cluster": _("%(number)s clusters"),
-        "month": _("%(number)s months"),
-        "year": _("%(number)s years"),
+        "cluster": ngettext("%(number)s cluster", "%(number)s clusters", count),
+        "month": ngettext("%(number)s month", "%(number)s months", count),
+        "year": ngettext("%(number)s year", "%(number)s years", count),
         "coupon": "%(number)s",
     }
     return units[line.unit] % {"number": number}

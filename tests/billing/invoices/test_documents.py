@@ -82,7 +82,7 @@ def test_a_chinese_invoice_is_set_in_a_chinese_font(invoice_of):
     document = pdf.render(invoicing.paper_of(made))
     text = read(document, "chinese")
     for said in ("上海测试有限公司", "南京东路", "2026年6月1日", "€343.28"):
-        assert said in text, said
+        assert said in text.replace(" ", ""), said
     assert b"NotoSansCJK" in document
 
 
