@@ -33,6 +33,20 @@ class Price(serializers.DecimalField):
         super().__init__(max_digits=20, decimal_places=8, **{"min_value": Decimal(0), "help_text": MAJOR, **options})
 
 
+class VersionField(serializers.IntegerField):
+    """A version by its id."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=1, max_value=2**63 - 1, **{"help_text": "Its id.", **options})
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """Checked as a number, given on as the version."""
+        found = PlanVersion.objects.select_related("plan").filter(pk=super().run_validation(data)).first()
+        if found is None:
+            raise serializers.ValidationError("there is no such version")
+        return found
+
+
 class TierShape(serializers.Serializer[Any]):
     up_to = serializers.IntegerField(allow_null=True, min_value=1, help_text="null: all further units; the last tier, and no other.")
     unit_price = Price()
@@ -126,13 +140,13 @@ class SubscriptionShape(serializers.Serializer[Any]):
 
 @example({"version": 7, "trial": True})
 class NewSubscription(Fields):
-    version = serializers.PrimaryKeyRelatedField(queryset=PlanVersion.objects.all())
+    version = VersionField()
     trial = serializers.BooleanField(required=False, default=True)
 
 
 @example({"version": 8, "when": "period_end"})
 class ChangedSubscription(Fields):
-    version = serializers.PrimaryKeyRelatedField(queryset=PlanVersion.objects.all())
+    version = VersionField()
     when = serializers.ChoiceField(
         ["now", "period_end"],
         required=False,
