@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from billing.metering import partitions
 from billing.metering.pieces import BY_CLUSTER_DAY, SECONDS, pieces
-from billing.metering.taking import mark
+from billing.metering.taking import JOIN_AS_USUAL, JOIN_BY_HASH, mark
 from billing.models import DirtyDay, Meter
 from placement.models import Stay
 
@@ -72,8 +72,10 @@ def rebuild(cluster_id: str, day: date, *, now: datetime) -> bool:
         if seen is None:
             return False
         cursor.execute(f"set local statement_timeout = '{PATIENCE}'")
+        cursor.execute(JOIN_BY_HASH)
         cursor.execute(REBUILD, {"cluster": cluster_id, "day": day, "start": start, "end": start + DAY})
         devices = cursor.fetchone()[0]
+        cursor.execute(JOIN_AS_USUAL)
         cursor.execute("delete from billing_dirtyday where cluster_id = %s and day = %s and marks = %s", [cluster_id, day, seen[0]])
     log.debug("day_rebuilt", cluster_id=cluster_id, day=str(day), devices=devices)
     return True

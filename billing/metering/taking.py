@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 GAP = timedelta(seconds=180)  # longer than that between two polls, and nobody knows
 TRUST = timedelta(seconds=180)  # a restart puts in doubt; nobody's time runs for longer than this on trust
 CLOCKS_DIFFER = timedelta(seconds=30)  # a server whose clock is further off is not believed when it says how long ago something was
+JOIN_BY_HASH, JOIN_AS_USUAL = (
+    "set local enable_nestloop = off",
+    "set local enable_nestloop to default",
+)  # nobody has analysed what was just copied
 AT_ONCE = 2  # so many sessions that all end at once are a server that forgot them, not devices that left
 
 
@@ -78,6 +82,7 @@ def take(poll: Poll) -> Taken | None:
     watched_from = at if meter.last_ok is None or after_gap else meter.last_ok
     facts: dict[str, Any] = {"cluster": poll.cluster_id, "t": at, "last": meter.last_ok or at, "trust": TRUST}
     _make_room(facts)
+    _run(JOIN_BY_HASH, {})
     closed = _run(judging.CLOSE.format(judged=judging.UNWATCHED), facts) if after_gap else 0
     online, latest = _stage(poll)
     restarted = _restarted(poll, meter, online)
@@ -164,6 +169,7 @@ def _settle(facts: dict[str, Any], watched_from: datetime, *, restarted: bool, s
         "insert into billing_coverage (cluster_id, since, until, restarted) values (%(cluster)s, %(since)s, %(t)s, %(restarted)s)",
         "delete from billing_sample where cluster_id = %(cluster)s",
         MARK.format(first="%(touched)s", last="%(t)s"),
+        JOIN_AS_USUAL,
     ):
         _run(statement, told)
 
