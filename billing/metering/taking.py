@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import structlog
@@ -81,6 +81,7 @@ def take(poll: Poll) -> Taken | None:
     after_gap = meter.last_ok is not None and is_gap(at, meter.last_ok)
     watched_from = at if meter.last_ok is None or after_gap else meter.last_ok
     facts: dict[str, Any] = {"cluster": poll.cluster_id, "t": at, "last": meter.last_ok or at, "trust": TRUST}
+    facts["horizon"] = datetime.combine(partitions.horizon(now=at), time.min, UTC)
     _make_room(facts)
     _run(JOIN_BY_HASH, {})
     closed = _run(judging.CLOSE.format(judged=judging.UNWATCHED), facts) if after_gap else 0
@@ -114,11 +115,11 @@ def _lock(cluster_id: str) -> _Meter:
 
 
 def _make_room(facts: dict[str, Any]) -> None:
-    """A month for every session that this poll may close."""
+    """A month for every part of a session that this poll may close."""
     with connection.cursor() as cursor:
         cursor.execute("select min(began) from billing_opensession where cluster_id = %s", [facts["cluster"]])
         first = cursor.fetchone()[0]
-    partitions.make(first or facts["t"], facts["t"])
+    partitions.make(max(first or facts["t"], facts["horizon"]), facts["t"])
 
 
 def _stage(poll: Poll) -> tuple[int, datetime | None]:
