@@ -45,8 +45,9 @@ class SessionOf:
 
 
 def days(line: InvoiceLine) -> list[DayOf]:
-    """Days with use. A day that the line has a part of is counted again from its sessions. Raises: MalformedRequest for a line that no use is behind; EvidenceLost."""
-    _check(line)
+    """Days with use. A day that the line has a part of is counted again from its sessions. Empty for fees and coupons. Raises: EvidenceLost."""
+    if not _of_use(line):
+        return []
     tenant, start, end = _tenant(line), _utc(line.start), _utc(line.end)
     whole = {row.day: DayOf(row.day, row.active_devices, row.device_seconds) for row in usage.daily(tenant, _midnight(start), end)}
     for first, last in _edges(start, end):
@@ -72,11 +73,14 @@ def sessions(line: InvoiceLine, day: date, device: UUID) -> list[SessionOf]:
     return [SessionOf(part, tuple(islice(usage.polls_behind(part), POLLS))) for part in parts]
 
 
-def _check(line: InvoiceLine, day: date | None = None) -> None:
-    if line.evidence not in (Evidence.DEVICES, Evidence.SESSIONS):
-        raise MalformedRequest({"line": _("no use is behind this line")})
-    if day is not None and not _midnight(_utc(line.start)).date() <= day <= (_utc(line.end) - timedelta(microseconds=1)).date():
-        raise MalformedRequest({"day": _("no day of this line")})
+def _check(line: InvoiceLine, day: date) -> None:
+    first, last = _utc(line.start).date(), (_utc(line.end) - timedelta(microseconds=1)).date()
+    if not _of_use(line) or not first <= day <= last:
+        raise MalformedRequest({"day": _("no day of use of this line")})
+
+
+def _of_use(line: InvoiceLine) -> bool:
+    return line.evidence in (Evidence.DEVICES, Evidence.SESSIONS)
 
 
 def _edges(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -9,7 +9,9 @@ from decimal import Decimal
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from billing import concessions
+from billing import concessions, invoicing
+from billing.models import ClosedPeriod
+from billing.rating.cycles import month_of
 from placement import bindings, policy, stays
 from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
@@ -103,6 +105,8 @@ def billing_rows(n: int, now) -> None:
     concessions.redeem(subscriber, f"till-{n}", **told)
     concessions.override(subscriber, max_devices=7, until=None, **told)
     concessions.credit(subscriber, 500, reason=f"till-{n}", **told)
+    invoicing.draft(subscriber.subscription, month_of(now), now=now)
+    ClosedPeriod.objects.create(subscription=subscriber.subscription, period_start=now, outcome="refused", detail=f"till-{n}", at=now)
 
 
 def engine_rows(cluster, n: int, now) -> None:

@@ -7,10 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
+from django.test import override_settings
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
-from billing import accounts, concessions, subscriptions
+from billing import accounts, concessions, invoicing, subscriptions
+from billing.rating.cycles import month_of
 from placement import moveplans
 from placement.models import Binding, Decision, Device, Route
 from placement.policies import peerings
@@ -19,6 +22,7 @@ from tenants.models import ApiToken, TrustPolicy
 from tests import factories
 from tests.api.callers import Program, operator, program_of, said
 from tests.billing import sold
+from tests.billing.invoices.conftest import SELLER
 from tests.doors import bootstrap
 
 pytestmark = pytest.mark.django_db
@@ -50,13 +54,16 @@ def walk(ids: dict[str, Any], *, besides: Collection[str] = ()) -> Iterator[str]
 
 
 def subscribed(tenant: Any) -> dict[str, Any]:
-    """The tenant has a subscription with an override."""
+    """The tenant has a subscription with an override, and an invoice."""
     sold.rates()
     version, told = sold.version(of=tenant.plan), {"now": timezone.now(), "actor": "system:tests"}
     accounts.put(tenant, name="Victim", email="books@victim.example", country="DE", currency="EUR", **told)
     subscriptions.start(tenant, version, **told)
     override = concessions.override(tenant, max_members=7, until=None, **told)
-    return {"version_id": version.pk, "currency": "EUR", "key": "base", "override_id": override.pk}
+    with transaction.atomic(), override_settings(SELLER=SELLER):
+        invoice = invoicing.issue(invoicing.draft(tenant.subscription, month_of(timezone.now()), now=timezone.now()), **told)
+    ids = {"version_id": version.pk, "currency": "EUR", "key": "base", "override_id": override.pk}
+    return {**ids, "invoice": invoice.name, "line": 1}
 
 
 @pytest.fixture
@@ -127,7 +134,7 @@ def test_ids_of_another_tenant_do_not_exist_under_ones_own_account(victim):
     tenant = factories.tenant("stranger")
     stranger, chief = program_of(tenant), operator()
     for path in walk(victim | {"account": "stranger"}):
-        owned = ("key_id", "token_id", "policy_id", "device_id", "route_id", "group_id", "registration_id")
+        owned = ("invoice", "key_id", "token_id", "policy_id", "device_id", "route_id", "group_id", "registration_id")
         if any(str(victim[name]) in path.split("/") for name in owned):
             for method in ("GET", "PATCH", "DELETE", "POST", "PUT"):
                 assert stranger.call(method, path, {"name": "x"}).status_code in (400, 403, 404, 405), (method, path)
