@@ -21,7 +21,7 @@ from django.views.i18n import set_language
 from tenants.errors import TooManyRequests
 
 log = structlog.get_logger(__name__)
-ORDER = ["tenants", "placement"]
+ORDER = ["tenants", "placement", "billing"]
 
 
 class OperatorSite(AdminSite):
@@ -32,7 +32,8 @@ class OperatorSite(AdminSite):
     empty_value_display = "-"
 
     def get_urls(self) -> list[Any]:
-        from placement.admin import diagnosis, pages, policy_pages  # models are loaded by now
+        from billing.admin import metering  # models are loaded by now
+        from placement.admin import diagnosis, pages, policy_pages
 
         pools = path("placement/pools/", self.admin_view(pages.pools_page), name="placement_pools")
         why = path("placement/why/", self.admin_view(diagnosis.why_page), name="placement_why")
@@ -40,7 +41,11 @@ class OperatorSite(AdminSite):
             path("placement/policies/<slug:account>/", self.admin_view(policy_pages.reach_page), name="placement_policy_reach"),
             path("placement/policies/<slug:account>/edit/", self.admin_view(policy_pages.edit_page), name="placement_policy_edit"),
         ]
-        return [path("language/", set_language, name="language"), pools, why, *policy, *super().get_urls()]
+        use = [
+            path("billing/usage/<slug:account>/", self.admin_view(metering.usage_page), name="billing_usage"),
+            path("billing/coverage/", self.admin_view(metering.coverage_page), name="billing_coverage"),
+        ]
+        return [path("language/", set_language, name="language"), pools, why, *policy, *use, *super().get_urls()]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Attempts are counted, right or wrong, by their address and by the name that they try."""

@@ -24,8 +24,11 @@ app.conf.beat_schedule = {
     "hot": {"task": "acs.tasks.mark_hot", "schedule": 60.0, "options": {"expires": 60}},
     "reassess": {"task": "acs.tasks.reassess_all", "schedule": 3600.0, "options": {"expires": 3600}},
     "waiting": {"task": "acs.tasks.serve_waiting", "schedule": 10.0, "options": {"expires": 10}},
+    "subscriptions": {"task": "acs.tasks.settle_subscriptions", "schedule": 60.0, "options": {"expires": 60}},
     "spent": {"task": "acs.tasks.forget_spent", "schedule": 60.0, "options": {"expires": 60}},
     "issuers": {"task": "acs.tasks.refresh_issuers", "schedule": 60.0, "options": {"expires": 60}},
+    "usage": {"task": "acs.tasks.roll_usage", "schedule": float(settings.USAGE_SECONDS), "options": {"expires": settings.USAGE_SECONDS}},
+    "months": {"task": "acs.tasks.keep_months", "schedule": 3600.0, "options": {"expires": 3600}},
     "old rows": {"task": "acs.tasks.forget_old_rows", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 

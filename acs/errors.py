@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions as rest
 from rest_framework.views import set_rollback
 
+from billing import errors as billing
 from placement import derp
 from placement import errors as placement
 from tenants import errors as tenants
@@ -67,6 +68,18 @@ PROBLEMS: dict[type[Exception], Problem] = {
     placement.ClusterUnreachable: Problem("cluster-busy", 503, _("The cluster cannot be reached right now."), 10),
     placement.ClusterBusy: Problem("cluster-busy", 503, _("More devices ask than the cluster can serve at once. Ask again later."), 30),
     placement.ClusterSilent: Problem("cluster-busy", 503, _("The cluster did not answer in time."), 30),
+    billing.NoPriceInCurrency: Problem(
+        "no-price-in-currency", 422, _("The version of the plan has no price in the currency of the tenant's billing account.")
+    ),
+    billing.NoTaxRate: Problem("no-tax-rate", 422, _("No tax rate is known for the country.")),
+    billing.CouponRefused: Problem("coupon-refused", 422, _("The coupon cannot be redeemed.")),
+    billing.NoBillingAccount: Problem("no-billing-account", 409, _("The tenant has no billing account.")),
+    billing.NoSubscription: Problem("no-subscription", 409, _("The tenant has no subscription in force.")),
+    billing.UnknownInvoice: Problem("not-found", 404, _("There is no such thing.")),
+    billing.EvidenceLost: Problem("evidence-gone", 409, _("What was used then is not kept any more in that detail.")),
+    billing.NotRateable: Problem("not-rateable", 409, _("What was agreed for the month cannot be put on one invoice.")),
+    billing.NoSeller: Problem("no-seller", 503, _("It is not configured who issues invoices.")),
+    billing.NoInvoiceFont: Problem("no-invoice-font", 503, _("The service has no font for this invoice.")),
     rest.NotAuthenticated: Problem("bad-credential", 401, _("A credential is needed.")),
     rest.AuthenticationFailed: Problem("bad-credential", 401, _("The credential is not valid.")),
     rest.PermissionDenied: Problem("missing-scope", 403, _("The credential lacks the scope for this.")),

@@ -1,6 +1,6 @@
 """One poll of one cluster: look at it, then let each reader make of it what it needs.
 
-One observation, its readers: devices and grants, routes, load, and (later in the house) online time. A poll that failed, or whose answer is suspect,
+One observation, its readers: devices and grants, routes, load, online time. A poll that failed, or whose answer is suspect,
 changes nothing but the record that it failed. The network stays outside the transaction.
 """
 
@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from acs import wiring
+from billing.metering import taking as metering
 from placement import autoroutes, clusters, devices, fleetdb, history, load, logins, retiring, routing, settling, slots, stock
 from placement.devices import Sighting
 from placement.errors import ClusterError
@@ -29,6 +30,9 @@ from placement.settling import KeyFact
 log = structlog.get_logger(__name__)
 
 SLOWEST = timedelta(seconds=20)  # an answer older than this says too little about now
+AHEAD = timedelta(
+    seconds=5
+)  # of the database's clock, or of the hour at which it is taken in: a look from there is from no clock that is right
 EMPTY_TWICE = 2  # a server that had nodes must show none this often in a row before it is believed
 
 
@@ -41,6 +45,7 @@ class Observation:
     keys: dict[int, KeyFact]
     load: LoadReading | None
     routes: Announced = field(default_factory=dict)
+    clock_off: timedelta | None = None  # the server's clock minus ours
 
     @property
     def online(self) -> int:
@@ -51,8 +56,11 @@ class Suspect(Exception):
     """An answer that came, but is not to be believed."""
 
 
-def poll(cluster_id: str, *, now: datetime) -> PollRun | None:
-    """Poll one cluster. Returns its record, or None when another process has just polled it."""
+def poll(cluster_id: str, *, now: datetime, truly: datetime | None = None) -> PollRun | None:
+    """Poll one cluster. Returns its record, or None when another process has just polled it.
+
+    `truly`: what another clock says, the database's; where ours is ahead of it, what is seen is not believed.
+    """
     if not _claim(cluster_id, now):
         return None
     cluster = Cluster.objects.select_related("fleet").get(pk=cluster_id)
@@ -62,7 +70,7 @@ def poll(cluster_id: str, *, now: datetime) -> PollRun | None:
         seen = look(cluster, started_at=now)
         if time.monotonic() - begun > SLOWEST.total_seconds():
             raise Suspect(f"the answers took {time.monotonic() - begun:.0f} s")
-        _believe(cluster_id, seen)
+        _believe(cluster_id, seen, truly or now)
     except (ClusterError, Suspect) as problem:
         outcome = PollRun.Outcome.SUSPECT if isinstance(problem, Suspect) else PollRun.Outcome.FAILED
         return _record_failure(cluster_id, outcome, str(problem), started_at=now, seconds=time.monotonic() - begun)
@@ -83,6 +91,7 @@ def look(cluster: Cluster, *, started_at: datetime) -> Observation:
     reading = _counters(cluster)  # first, for they are dated `started_at`: rates are made of them
     with clusters.admin_of(cluster) as admin:
         shown = admin.nodes()
+        clock_off = admin.clock_off
         listed = admin.keys() if cluster.is_external else []
     if cluster.fleet is None:
         keys = {key.id: KeyFact(key.used, key.expiration) for key in listed}
@@ -90,7 +99,7 @@ def look(cluster: Cluster, *, started_at: datetime) -> Observation:
         with fleetdb.cursor_of(cluster.fleet) as cursor:
             keys = fleetdb.key_facts(cursor, cluster.cluster_id, settling.unsettled_keys(cluster.cluster_id))
     routes = {node.id: (node.available_routes, node.approved_routes) for node in shown}
-    return Observation(started_at, [devices.sighting_of(node) for node in shown], keys, reading, routes)
+    return Observation(started_at, [devices.sighting_of(node) for node in shown], keys, reading, routes, clock_off)
 
 
 def _counters(cluster: Cluster) -> LoadReading | None:
@@ -104,7 +113,9 @@ def _counters(cluster: Cluster) -> LoadReading | None:
         return None
 
 
-def _believe(cluster_id: str, seen: Observation) -> None:
+def _believe(cluster_id: str, seen: Observation, truly: datetime) -> None:
+    if seen.started_at > truly + AHEAD:
+        raise Suspect(f"our clock is {(seen.started_at - truly).total_seconds():.0f} s ahead of the database's")
     watch = Watch.objects.get(pk=cluster_id)
     if seen.nodes or watch.failures >= EMPTY_TWICE:
         return
@@ -122,6 +133,9 @@ def _record_failure(cluster_id: str, outcome: PollRun.Outcome, reason: str, *, s
 
 def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
     """Take in what a look at the cluster showed. None where a newer one was taken in before it. Raises: ClusterError."""
+    if seen.started_at > now + AHEAD:
+        reason = "it began later than it is now"
+        return _record_failure(cluster.pk, PollRun.Outcome.SUSPECT, reason, started_at=seen.started_at, seconds=seconds)
     with transaction.atomic():
         watch = Watch.objects.select_for_update(of=("self",)).get(pk=cluster.pk)
         if watch.complete_at is not None and seen.started_at <= watch.complete_at:
@@ -136,6 +150,7 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
         slots.release_of_cluster(cluster.cluster_id, seen_from=seen.started_at, now=now)
         if seen.load is not None:
             load.take(cluster, seen.load, sessions=seen.online, at=seen.started_at)
+        metering.take(_metered(cluster.cluster_id, seen))
         history.note(cluster.cluster_id, at=seen.started_at)
         run = PollRun.objects.create(
             cluster=cluster,
@@ -152,3 +167,9 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
     if taking.not_taken(cluster.pk, {node.node_id: (node.account, node.tags) for node in seen.nodes}):
         wiring.audit_now(cluster.pk)
     return run
+
+
+def _metered(cluster_id: str, seen: Observation) -> metering.Poll:
+    """What metering reads of a look: who is online."""
+    samples = (metering.Sample(node.node_id, bool(node.online), node.last_seen) for node in seen.nodes)
+    return metering.Poll(cluster_id, seen.started_at, samples, seen.load.started_at if seen.load else None, seen.clock_off)

@@ -5,6 +5,7 @@ README.md lists every variable with its meaning; nothing else reads the environm
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,10 @@ DEFAULT_FROM_EMAIL = env.str("ACS_EMAIL_FROM", default="acs@localhost")
 
 # ---- clusters --------------------------------------------------------------------------------------------------------
 POLL_SECONDS = env.int("ACS_POLL_SECONDS", default=30)
+if not 1 <= POLL_SECONDS <= 90:
+    raise ImproperlyConfigured(
+        f"ACS_POLL_SECONDS is {POLL_SECONDS}: from 1 to 90, for time between two polls more than 180 s apart is not billed"
+    )
 AUDIT_SECONDS = env.int("ACS_AUDIT_SECONDS", default=300)  # how often what each server runs is compared with what ACS meant
 CLUSTER_TIMEOUT = env.float("ACS_CLUSTER_TIMEOUT", default=10.0)  # seconds, each call to a server
 READY_OUTBOX_SECONDS = env.int("ACS_READY_OUTBOX_SECONDS", default=300)  # how old the oldest unconsumed event may be
@@ -123,6 +128,18 @@ LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of 
 REFUSAL_DAYS = env.int("ACS_REFUSAL_DAYS", default=30)
 LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
 POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
+USAGE_SECONDS = env.int("ACS_USAGE_SECONDS", default=900)  # how often hours and days of online time are summed up
+METERING_EVIDENCE_MONTHS = env.int("ACS_METERING_EVIDENCE_MONTHS", default=13)  # sessions and coverage: what sums can be made of again
+METERING_DEVICE_DAY_MONTHS = env.int("ACS_METERING_DEVICE_DAY_MONTHS", default=37)
+if not 2 <= METERING_EVIDENCE_MONTHS <= METERING_DEVICE_DAY_MONTHS:
+    raise ImproperlyConfigured("ACS_METERING_EVIDENCE_MONTHS must be 2 or more, ACS_METERING_DEVICE_DAY_MONTHS as many or more")
+SELLER = env.json("ACS_SELLER", default={})  # who issues invoices: {"name": ..., "address": ..., "country": "DE", "tax_id": ...}
+if SELLER and not {"name", "address", "country", "tax_id"} <= SELLER.keys():
+    raise ImproperlyConfigured("ACS_SELLER needs name, address, country and tax_id; it may have bank, entity, series and credit_series")
+if not all(re.fullmatch("[A-Z0-9]{0,8}", SELLER.get(name, "")) for name in ("entity", "series", "credit_series")):
+    raise ImproperlyConfigured("ACS_SELLER: entity, series and credit_series are up to eight capital letters and digits")
+INVOICE_DAYS = env.int("ACS_INVOICE_DAYS", default=14)  # until an invoice is due
+INVOICE_FONTS = env.list("ACS_INVOICE_FONTS", default=["/usr/share/fonts"])  # folders that PDFs find their fonts in
 STOCK_SHARE = env.float("ACS_STOCK_SHARE", default=0.5)  # of one core of an external cluster, for keys minted ahead and for its queue
 STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
 STOCK_LANES = env.int("ACS_STOCK_LANES", default=2)  # keys that requests themselves mint on one external cluster at a time
@@ -279,6 +296,7 @@ SPECTACULAR_SETTINGS = {
         "MovePlanKind": "placement.models.MovePlan.Kind",
         "AlertKind": "placement.models.Alert.Kind",
         "ClusterKind": "placement.models.Cluster.Kind",
+        "PriceKind": "billing.models.PriceComponent.Kind",
     },
 }
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, Min
 
+from billing.models import DirtyDay, Meter
 from placement import mintings, outbox
 from placement.models import Alert, AuditFinding, Cluster, ClusterPolicy, Device, Grant, Heat, Waiting, Watch
 from placement.policies import history
@@ -52,9 +53,26 @@ def look(now: datetime) -> list[Standing]:
         *_engine(now),
         *_minting(now),
         *_policies(now),
+        *_metering(now),
         Standing("acs_audit_unsealed", "Audit events without a place in their chain.", (), [((), unsealed)]),
         Standing("acs_outbox_depth", "Events of the fleet that wait for the consumer.", (), [((), waiting.depth)]),
         Standing("acs_outbox_lag_seconds", "Age of the oldest of them.", (), [((), waiting.lag(now))]),
+    ]
+
+
+def _metering(now: datetime) -> list[Standing]:
+    known = [(cluster_id, at) for cluster_id, at in Meter.objects.values_list("cluster_id", "last_ok") if at]
+    days = DirtyDay.objects.aggregate(count=Count("day"), oldest=Min("day"))
+    behind = (now.date() - days["oldest"]).days if days["oldest"] else 0
+    return [
+        Standing(
+            "acs_metering_age_seconds",
+            "Time since online time was last counted.",
+            ("cluster_id",),
+            [((cluster_id,), (now - at).total_seconds()) for cluster_id, at in known],
+        ),
+        Standing("acs_metering_days_to_rebuild", "Days of clusters whose sums are older than their sessions.", (), [((), days["count"])]),
+        Standing("acs_metering_days_behind", "Age of the oldest of them in days.", (), [((), behind)]),
     ]
 
 

@@ -9,8 +9,11 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import forgetting, metrics, queue, sweep, wiring
+from acs import clocks, forgetting, metrics, queue, sweep, wiring
 from acs import poll as polling
+from billing import settling
+from billing.metering import partitions, rolling
+from billing.models import Meter
 from placement import load, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
@@ -35,7 +38,7 @@ def _serving() -> list[str]:
 
 @shared_task
 def poll_cluster(cluster_id: str) -> None:
-    run = polling.poll(cluster_id, now=timezone.now())
+    run = polling.poll(cluster_id, now=timezone.now(), truly=clocks.of_database())
     if run is not None:
         metrics.count_poll(cluster_id, run.outcome)
 
@@ -135,6 +138,25 @@ def audit_cluster(cluster_id: str) -> None:
 
 
 @shared_task
+def roll_usage() -> None:
+    """Ask for new sums of every cluster that is metered."""
+    for cluster_id in Meter.objects.values_list("pk", flat=True):
+        roll_cluster.apply_async((cluster_id,), expires=settings.USAGE_SECONDS)
+
+
+@shared_task
+def roll_cluster(cluster_id: str) -> None:
+    rolling.roll(now=timezone.now(), cluster_id=cluster_id)
+
+
+@shared_task
+def keep_months() -> None:
+    """The months to come have their tables, those that were held long enough are dropped."""
+    partitions.make_ahead(now=timezone.now())
+    partitions.drop_old(now=timezone.now())
+
+
+@shared_task
 def seal_audit() -> None:
     while audit.seal_all():
         pass
@@ -160,6 +182,18 @@ def sync_routes() -> None:
 def serve_waiting() -> None:
     """Tenants that wait for room, or for the dedicated cluster of their plan."""
     queue.serve_all(now=timezone.now())
+
+
+@shared_task
+def settle_subscriptions() -> None:
+    """Ask for every subscription of which something that was agreed comes into force."""
+    for subscription_id in settling.due(now=timezone.now()):
+        settle_subscription.apply_async((subscription_id,), expires=60)
+
+
+@shared_task
+def settle_subscription(subscription_id: int) -> None:
+    settling.settle(subscription_id, now=timezone.now())
 
 
 @shared_task

@@ -1,4 +1,7 @@
-"""What happens after a commit: audit events are sealed, new bindings reach the gateway, lost entitlements reach the servers, queues the refill."""
+"""What the lower apps leave open: who may refuse another plan, and what happens after a commit.
+
+Audit events are sealed, new bindings reach the gateway, lost entitlements reach the servers, queues the refill.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from billing import settling
 from placement import routing
 from placement.models import Binding
 from placement.policies import wishes
 from placement.policies.pushing import Hook
-from tenants import audit
+from tenants import audit, lifecycle, plans
 from tenants.models import AuditEvent
 
 log = structlog.get_logger(__name__)
@@ -28,6 +32,8 @@ AFTER_PUSHES: tuple[Hook, ...] = (routing.after_push,)  # what waits for a docum
 
 
 def connect() -> None:
+    lifecycle.AGREEMENTS[:] = [settling.check_plan]
+    plans.AGREED[:] = [settling.agreed]
     audit.FOLLOWERS[:] = [seal_soon, sweep_soon, push_soon, audit_soon]
 
 

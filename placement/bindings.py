@@ -14,7 +14,7 @@ import structlog
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
-from placement import decisions, facts, ledger, snapshots, waiting
+from placement import decisions, facts, ledger, snapshots, stays, waiting
 from placement import external as outside
 from placement.decisions import Asked, Look
 from placement.engine import regions
@@ -169,6 +169,7 @@ def _bind_to(cluster_id: str, tenant: Tenant, asked: Asked, looks: list[Look], *
             expected_load=asked.newcomer.load,
             reason=looks[-1].decision.reason[:200],
         )
+        stays.begin(tenant, cluster_id, at=now)
         decisions.store_placed(tenant, cluster_id, asked, looks, now=now)
         waiting.leave(tenant)
         wishes.touch(cluster_id, now=now)

@@ -6,6 +6,7 @@ Both are only marked here; acs/tasks.py carries out what has fallen due, so that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -18,6 +19,7 @@ from tenants.models import Plan, Quota, Tenant
 
 GRACE = timedelta(days=7)
 RETENTION = timedelta(days=30)
+AGREEMENTS: list[Callable[[Tenant, Plan, datetime], None]] = []  # what may refuse another plan: acs wires billing's subscriptions in
 
 
 @transaction.atomic
@@ -88,8 +90,11 @@ def reopen(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Te
 
 @transaction.atomic
 def change_plan(tenant: Tenant, plan: Plan, *, now: datetime, actor: str) -> Tenant:
-    """Limits follow at once. A tenant over its new limit keeps its devices and gets no new keys."""
+    """Limits follow at once. A tenant over its new limit keeps its devices and gets no new keys. Raises: WrongState, also for another plan than the
+    one of its subscription."""
     locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
+    for check in AGREEMENTS:
+        check(locked, plan, now)
     before = locked.plan_id
     Quota.objects.filter(tenant=locked).update(limit=plan.max_devices)
     Tenant.objects.filter(pk=locked.pk).update(plan=plan)

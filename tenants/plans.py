@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from tenants import audit
 from tenants.errors import MalformedRequest
 from tenants.models import Plan, Quota
+
+AGREED: list[Callable[[datetime], Q]] = []  # whose quota was agreed otherwise and stays: acs wires billing's subscriptions in
 
 
 @transaction.atomic
@@ -48,14 +52,18 @@ def create(
 
 @transaction.atomic
 def change(plan: Plan, *, now: datetime, actor: str, **fields: Any) -> Plan:
-    """Other limits, for its tenants too and at once: one over its new limit keeps its devices and gets no new keys. Raises: MalformedRequest."""
+    """Other limits, for its tenants too and at once: one over its new limit keeps its devices and gets no new keys. What a subscription
+    says of devices stays. Raises: MalformedRequest."""
     changed = Plan.objects.select_for_update(of=("self",)).get(pk=plan.pk)
     before = changed.max_devices
     for name, value in fields.items():
         setattr(changed, name, value)
     _check(changed)
     changed.save(force_update=True)
-    Quota.objects.filter(tenant__plan=changed).update(limit=changed.max_devices)
+    others = Quota.objects.filter(tenant__plan=changed)
+    for agreed in AGREED:
+        others = others.exclude(agreed(now))
+    others.update(limit=changed.max_devices)
     audit.record("plan.change", actor=actor, tenant=None, target=plan.pk, now=now, before=before, max_devices=changed.max_devices)
     return changed
 

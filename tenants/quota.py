@@ -25,3 +25,8 @@ def count_unasked(tenant_id: UUID, slots: int = 1) -> None:
 def give_back(tenant_id: UUID, slots: int) -> None:
     """Slots were released."""
     Quota.objects.filter(tenant_id=tenant_id).update(used=F("used") - slots)
+
+
+def set_limit(tenant_id: UUID, limit: int) -> None:
+    """How many there may be from now on: what is taken beyond it stays, and blocks new keys."""
+    Quota.objects.filter(tenant_id=tenant_id).update(limit=limit)

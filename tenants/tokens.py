@@ -25,8 +25,9 @@ TENANT_SCOPES = (
     "logs:configuration:read",
     "api_tokens:read",
     "peerings",
+    "billing:read",
 )
-OPERATOR_SCOPES = ("tenants", "clusters", "api_tokens")
+OPERATOR_SCOPES = ("tenants", "clusters", "api_tokens", "billing")
 LONGEST = timedelta(days=366)
 
 

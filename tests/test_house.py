@@ -20,6 +20,7 @@ LONG = {
     "placement/grants.py:promise": (45, "one SQL statement"),
 }
 PURE = (
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "billing" / "rating").glob("*.py")),
     *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "placement" / "engine").glob("*.py")),
     "placement/pictures.py",
     *(f"placement/policies/{name}.py" for name in ("advice", "explaining", "matrix", "reach", "spans", "trials")),

@@ -13,6 +13,7 @@ from placement.admin import (
     regions,
     reports,
     routes,
+    stays,
     stock,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "regions",
     "reports",
     "routes",
+    "stays",
     "stock",
 ]
 from placement.admin import findings

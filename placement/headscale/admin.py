@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -50,6 +50,7 @@ class Admin:
     ) -> None:
         self.cluster_id = cluster_id
         self.timeout = timeout
+        self.clock_off: timedelta | None = None  # the clock of whoever answered last, minus ours: to a second or two
         self._client = new_client(base_url.rstrip("/"), headers={"Authorization": f"Bearer {api_key}"}, transport=transport)
 
     def __enter__(self) -> Admin:
@@ -228,6 +229,7 @@ class Admin:
             raise ClusterUnreachable(self.cluster_id, str(error)) from error
         except NoAnswer as error:
             raise self._silent(str(error)) from error
+        self.clock_off = answer.clock_off if answer.clock_off is not None else self.clock_off
         if answer.status in _AMBIGUOUS or 300 <= answer.status < 400:
             raise self._silent(f"{request.url.path} answered {answer.status}")
         return answer

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +25,7 @@ class LoadReading:
 
     `peer_calculation_p95`: seconds, over all calculations since the start; None before the first, infinity past the largest bucket.
     `peer_calculations`: how many of them. `queue_depth`: writes waiting for the peer map. `nodes`: all nodes, online or not.
+    `started_at`: when the server's process began, by its own clock.
     """
 
     cpu_seconds: float
@@ -33,6 +35,7 @@ class LoadReading:
     peer_calculation_p95: float | None
     peer_calculation_buckets: tuple[tuple[float, float], ...]
     nodes: int
+    started_at: datetime | None = None
 
 
 def fetch(cluster_id: str, url: str, timeout: float, *, transport: httpx2.BaseTransport | None = None) -> LoadReading:
@@ -70,7 +73,13 @@ def parse(text: str) -> LoadReading:
         peer_calculation_p95=quantile(buckets, 0.95),
         peer_calculation_buckets=buckets,
         nodes=int(value["headscale_nodestore_nodes"]),
+        started_at=_moment(value.get("process_start_time_seconds")),
     )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """Raises: ValueError, OverflowError (no time that a server can mean)."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _refuse_nonsense(values: Iterable[float]) -> None:

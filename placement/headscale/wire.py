@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpcore2
@@ -45,11 +47,12 @@ class NoAnswer(WireError):
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer: its status, its media type without parameters, its body."""
+    """A whole HTTP answer: its status, its media type without parameters, its body, and how far the clock of whoever made it is ahead of ours."""
 
     status: int
     media_type: str
     body: bytes
+    clock_off: timedelta | None = None
 
 
 def exchange(client: httpx2.Client, request: httpx2.Request, *, deadline: float) -> Answer:
@@ -70,7 +73,16 @@ def exchange(client: httpx2.Client, request: httpx2.Request, *, deadline: float)
         raise NoAnswer(_reason(error)) from error
     finally:
         _deadline.reset(token)
-    return Answer(response.status_code, response.headers.get("content-type", "").partition(";")[0].strip().lower(), body)
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Answer(response.status_code, media_type, body, _clock_off(response.headers.get("date", "")))
+
+
+def _clock_off(date: str) -> timedelta | None:
+    """What an HTTP date says, minus our clock; None where it says nothing."""
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC) - datetime.now(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _read(response: httpx2.Response, deadline: float) -> bytes:

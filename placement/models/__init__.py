@@ -10,6 +10,7 @@ from placement.models.login import DeviceLogin
 from placement.models.outbox import OutboxEvent
 from placement.models.policy import AuditFinding, ClusterPolicy, PolicyPush, Route
 from placement.models.region import Nearness, Region
+from placement.models.stay import Stay
 from placement.models.stock import Minting, StockedKey
 from placement.models.topology import Topology
 from placement.models.watch import LoadSample, PollRun, Watch
@@ -39,6 +40,7 @@ __all__ = [
     "Region",
     "Route",
     "Slot",
+    "Stay",
     "StockedKey",
     "TenantHour",
     "Topology",

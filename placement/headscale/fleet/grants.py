@@ -6,6 +6,8 @@ one column: where a role only locks, that is the one harmless column it gets.
 
 from __future__ import annotations
 
+import re
+
 from psycopg import sql
 
 from placement.headscale.fleet.connect import Connection
@@ -40,6 +42,7 @@ RIGHTS: dict[str, Rights] = {
         "select, update (expected_load), update (rules), update (headscale_user_id), delete",
         "select, update",
     ),
+    "placement_stay": ("select, insert", "select, insert, update (until), update (changed_at)", "select, insert, update"),
     "placement_slot": (FULL, FULL, "select, update"),
     "placement_grant": (FULL, FULL, "select, update"),
     "placement_device": (FULL, FULL, "select, update"),
@@ -62,6 +65,30 @@ RIGHTS: dict[str, Rights] = {
     "placement_policypush": (READ, FULL, READ),
     "placement_auditfinding": ("select, update", FULL, READ),
     "placement_route": (FULL, FULL, "select, update"),
+    # billing: what is sold is the operators'; the worker settles what was agreed; ledgers are appended to
+    "billing_planversion": (FULL, READ, NONE),
+    "billing_pricecomponent": (FULL, READ, NONE),
+    "billing_taxrate": (FULL, READ, NONE),
+    "billing_coupon": ("select, insert, update", READ, NONE),
+    "billing_redemption": (APPEND, READ, NONE),
+    "billing_override": (FULL, READ, NONE),
+    "billing_billingaccount": ("select, insert, update", "select, update (language)", NONE),  # it locks the row of a ledger
+    "billing_creditentry": (APPEND, APPEND, NONE),
+    # invoices: whoever finalises numbers them; triggers keep what is finalised
+    "billing_invoice": (FULL, FULL, NONE),
+    "billing_invoiceline": (FULL, FULL, NONE),
+    "billing_numberseries": ("select, insert, update", "select, insert, update", NONE),
+    "billing_closedperiod": ("select, insert, update", "select, insert, update", NONE),
+    # metering: the worker counts, nobody changes what was counted
+    "billing_meter": (READ, "select, insert, update", READ),
+    "billing_opensession": (READ, FULL, READ),
+    "billing_session": (READ, APPEND, READ),
+    "billing_coverage": (READ, APPEND, READ),
+    "billing_sample": (NONE, "select, insert, delete", NONE),
+    "billing_deviceday": (READ, FULL, READ),
+    "billing_usagehour": (READ, FULL, READ),
+    "billing_dirtyday": ("select, insert, update", FULL, READ),
+    "billing_correction": (APPEND, APPEND, READ),
     # people, their accounts and addresses
     "tenants_membership": (FULL, READ, NONE),
     "account_emailaddress": (FULL, READ, NONE),
@@ -79,11 +106,18 @@ RIGHTS: dict[str, Rights] = {
     "django_migrations": (READ, READ, READ),
 }
 MOVES: Rights = (FULL, FULL, FULL)
+MONTH = re.compile(r"billing_\w+_[0-9]{4}_[0-9]{2}")  # a partition: reached through its table alone
+CALLS = {  # functions of the owner's that act with its rights; nobody else may call them
+    "billing_make_months(date, date)": ("acs_worker",),
+    "billing_drop_months(text, date)": ("acs_worker",),
+}
 ROLES = ("acs_web", "acs_worker", "acs_mover")
 
 
 def rights_on(table: str) -> dict[str, str]:
     """The rights of each of ACS's roles on one table, in PostgreSQL's words; an empty text is none."""
+    if MONTH.fullmatch(table):
+        return dict.fromkeys(ROLES, NONE)
     rights = RIGHTS.get(table) or (MOVES if table.startswith("placement_move") else EVERYDAY)
     return dict(zip(ROLES, rights, strict=True))
 
@@ -104,6 +138,9 @@ def apply(connection: Connection) -> None:
                 connection.execute(sql.SQL("revoke all on {} from {}").format(name, sql.Identifier(role)))
                 if rights:
                     connection.execute(sql.SQL("grant {} on {} to {}").format(sql.SQL(rights), name, sql.Identifier(role)))
+        for function, roles in CALLS.items():
+            for role in roles:
+                connection.execute(sql.SQL("grant execute on function public.{} to {}").format(sql.SQL(function), sql.Identifier(role)))
 
 
 def parsed(rights: str) -> frozenset[str]:

@@ -1,0 +1,163 @@
+"""What was billed wrongly: a finalised period is rated again by the terms that its invoice keeps, and what is less now is credited.
+
+A credit note names each line that it corrects, with what the line came to before and what it comes to now; invoice and credit notes together are the new
+reckoning to the cent, tax too. A correction that comes to more is told and never charged afterwards: nobody pays later for what we counted too low.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Sum
+from django.utils.translation import gettext as _
+
+from billing import invoicing
+from billing.models import Correction, Invoice, InvoiceLine
+from billing.papers import foot, line_rows
+from billing.rating import frozen
+from billing.rating.cycles import Range
+from billing.reckoning import foot_of, lines_of
+from placement.models import Stay
+from tenants import audit
+from tenants.errors import MalformedRequest, WrongState
+
+State, Kind = Invoice.State, Invoice.Kind
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What rating a period again came to. `credit_note` None: nothing to credit. `difference`: minor units, tax in it; more than nothing was billed too low."""
+
+    invoice: Invoice
+    credit_note: Invoice | None
+    difference: int
+
+
+def correct(invoice: Invoice, *, reason: str, now: datetime, actor: str) -> Corrected:
+    """Count and rate its period again, credit what is less. Said again it is a no-op. Raises: WrongState, MalformedRequest; EvidenceLost, NotRateable."""
+    return _correct(invoice, reason=reason, now=now, actor=actor, whole=False)
+
+
+def credit_whole(invoice: Invoice, *, reason: str, now: datetime, actor: str) -> Corrected:
+    """Credit all that is left of it. Raises: WrongState, MalformedRequest."""
+    return _correct(invoice, reason=reason, now=now, actor=actor, whole=True)
+
+
+def touched(period: Range) -> list[Invoice]:
+    """The finalised invoices of a period that tell less than metering knows by now: time of a cluster where the tenant lived was corrected since."""
+    found: set[int] = set()
+    invoices = (
+        Invoice.objects.across_tenants().filter(period_start=period.start, kind=Kind.INVOICE).exclude(state__in=[State.DRAFT, State.VOID])
+    )
+    for made in Correction.objects.filter(since__lt=period.end, until__gt=period.start):
+        lived = Stay.objects.across_tenants().filter(cluster=made.cluster_id, since__lt=made.until).exclude(until__lte=made.since)
+        found |= set(invoices.filter(tenant__in=lived.values("tenant"), issued_at__lt=made.made_at).values_list("pk", flat=True))
+    return list(invoices.filter(pk__in=found).select_related("tenant").order_by("pk"))
+
+
+@transaction.atomic
+def _correct(invoice: Invoice, *, reason: str, now: datetime, actor: str, whole: bool) -> Corrected:
+    if not reason.strip():
+        raise MalformedRequest({"reason": _("a correction needs a reason")})
+    invoicing.lock(invoice.subscription)
+    held = Invoice.objects.across_tenants().select_related("tenant", "subscription").get(pk=invoice.pk)
+    if held.kind != Kind.INVOICE or held.state in (State.DRAFT, State.VOID):
+        raise WrongState(_("only finalised invoices are corrected"))
+    period, treatment = Range(held.period_start, held.period_end), frozen.thaw_treatment(held.treatment)
+    lines = () if whole else lines_of(held.tenant, frozen.thaw(held.terms), period)
+    taxes = _less(foot(foot_of(lines, treatment))["taxes"], held)
+    difference = sum(tax["net"] + tax["amount"] for tax in taxes)
+    if difference > 0:
+        audit.record("invoice.billed_too_low", actor=actor, tenant=held.tenant, target=held.name, now=now, amount=difference, reason=reason)
+    if difference >= 0:
+        return Corrected(held, None, difference)
+    note = _note(held, taxes, reason.strip()[:300], now)
+    note.save(force_insert=True)
+    rows = _changes(held, line_rows(lines, treatment))
+    for position, row in enumerate(rows, start=1):
+        row.invoice, row.position = note, position
+    InvoiceLine.objects.bulk_create(rows)
+    issued = invoicing.issue(note, now=now, actor=actor)
+    if held.state in (State.FINALISED, State.UNCOLLECTIBLE) and open_amount(held) == 0:
+        invoicing.mark_paid(held, now=now, actor=actor, how=issued.name)
+    return Corrected(held, issued, difference)
+
+
+def open_amount(invoice: Invoice) -> int:
+    """What of an invoice its credit notes have left to be paid, in minor units; payments are kept elsewhere."""
+    if invoice.state not in (State.FINALISED, State.UNCOLLECTIBLE):
+        return 0
+    return invoice.payable - int(invoice.credit_notes.exclude(state=State.DRAFT).aggregate(sum=Sum("set_off"))["sum"] or 0)
+
+
+def _less(now: Iterable[dict[str, Any]], held: Invoice) -> list[dict[str, Any]]:
+    """By rate, what the new reckoning differs from the invoice and its credit notes."""
+    net: Counter[tuple[str, bool]] = Counter()
+    amount: Counter[tuple[str, bool]] = Counter()
+    before = [tax for document in (held, *held.credit_notes.all()) for tax in document.taxes]
+    for sign, tax in [*((1, tax) for tax in now), *((-1, tax) for tax in before)]:
+        key = tax["percent"], tax["inclusive"]
+        net[key] += sign * tax["net"]
+        amount[key] += sign * tax["amount"]
+    rates = sorted(net, key=lambda key: (Decimal(key[0]), key[1]), reverse=True)
+    return [{"percent": key[0], "inclusive": key[1], "net": net[key], "amount": amount[key]} for key in rates if net[key] or amount[key]]
+
+
+def _note(held: Invoice, taxes: list[dict[str, Any]], reason: str, now: datetime) -> Invoice:
+    """Not stored. It is taken off what is open; what is more goes to the balance."""
+    net, tax = (sum(each[name] for each in taxes) for name in ("net", "amount"))
+    set_off = min(-(net + tax), open_amount(held))
+    copied = ("tenant", "subscription", "period_start", "period_end", "currency", "language", "buyer", "treatment", "terms")
+    sums = {"net": net, "tax": tax, "gross": net + tax, "set_off": set_off, "carried": -(net + tax) - set_off}
+    facts = {name: getattr(held, name) for name in copied}
+    return Invoice(kind=Kind.CREDIT_NOTE, corrects=held, reason=reason, taxes=taxes, made_at=now, **facts, **sums)
+
+
+def _changes(held: Invoice, fresh: Sequence[InvoiceLine]) -> list[InvoiceLine]:
+    """A row for each line that differs from what the invoice and its credit notes say of it."""
+    stored = {_key(row): row for row in held.lines.order_by("position")}
+    credited = InvoiceLine.objects.filter(invoice__corrects=held).values_list("corrects", "component", "amount", "quantity")
+    changed, quantities = Counter[int](), dict.fromkeys((row.pk for row in stored.values()), Decimal(0))
+    for corrected, _component, amount, quantity in credited:
+        changed[corrected] += amount
+        quantities[corrected] += quantity
+    by_key = {_key(row): row for row in fresh}
+    rows = []
+    for key in [*stored, *(key for key in by_key if key not in stored)]:
+        row, old = by_key.get(key), stored.get(key)
+        before = (old.amount + changed[old.pk]) if old else 0
+        after = row.amount if row else 0
+        if before == after:
+            continue
+        shown = _copy(row or stored[key])
+        shown.quantity = (row.quantity if row else Decimal(0)) - ((old.quantity + quantities[old.pk]) if old else Decimal(0))
+        shown.corrects, shown.before, shown.after, shown.amount = old, before, after, after - before
+        rows.append(shown)
+    return rows
+
+
+def _copy(row: InvoiceLine) -> InvoiceLine:
+    names = [field.attname for field in InvoiceLine._meta.concrete_fields if field.attname not in ("id", "invoice_id")]
+    return InvoiceLine(**{name: getattr(row, name) for name in names})
+
+
+def _key(row: InvoiceLine) -> Key:
+    """What makes two lines the same one, rated twice."""
+    return (
+        row.what,
+        row.component,
+        row.kind,
+        row.phase,
+        row.start,
+        row.end,
+        row.due,
+        row.unit_price if row.what != "coupon" else None,
+        row.cluster_id,
+    )

@@ -1,0 +1,43 @@
+"""The months that metering's big tables are cut into: made ahead and on demand, dropped whole when they are held long enough."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+
+AHEAD = timedelta(days=62)
+
+
+def make(first: datetime, last: datetime) -> int:
+    """Every month from that of `first` to that of `last`, where it is missing. Returns how many tables were made."""
+    with connection.cursor() as cursor:
+        cursor.execute("select billing_make_months(%s::date, %s::date)", [first.astimezone(UTC).date(), last.astimezone(UTC).date()])
+        return int(cursor.fetchone()[0])
+
+
+def make_ahead(*, now: datetime) -> int:
+    return make(now, now + AHEAD)
+
+
+def horizon(*, now: datetime) -> date:
+    """The first day whose sessions are kept for certain: what lies before it cannot be counted again."""
+    return _months_ago(now, settings.METERING_EVIDENCE_MONTHS)
+
+
+def drop_old(*, now: datetime) -> int:
+    """Months beyond their retention. Returns how many tables were dropped."""
+    evidence, days = horizon(now=now), _months_ago(now, settings.METERING_DEVICE_DAY_MONTHS)
+    dropped = 0
+    for parent, before in (("billing_session", evidence), ("billing_coverage", evidence), ("billing_deviceday", days)):
+        with connection.cursor() as cursor:
+            cursor.execute("select billing_drop_months(%s, %s::date)", [parent, before])
+            dropped += int(cursor.fetchone()[0])
+    return dropped
+
+
+def _months_ago(now: datetime, months: int) -> date:
+    there = now.astimezone(UTC)
+    number = there.year * 12 + there.month - 1 - months
+    return date(number // 12, number % 12 + 1, 1)

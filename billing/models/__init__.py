@@ -1,0 +1,32 @@
+"""The rows of what was used, what plans cost, who is on which, what else was promised, and to whom invoices go, and the invoices."""
+
+from billing.models.accounts import BillingAccount, CreditEntry, TaxRate
+from billing.models.catalogue import PlanVersion, PriceComponent
+from billing.models.invoices import ClosedPeriod, Invoice, InvoiceLine, NumberSeries
+from billing.models.metering import Correction, Coverage, DeviceDay, DirtyDay, Meter, OpenSession, Session, UsageHour
+from billing.models.subscriptions import Coupon, Override, Redemption, Subscription, SubscriptionPhase
+
+__all__ = [
+    "BillingAccount",
+    "ClosedPeriod",
+    "Correction",
+    "Coupon",
+    "Coverage",
+    "CreditEntry",
+    "DeviceDay",
+    "DirtyDay",
+    "Invoice",
+    "InvoiceLine",
+    "Meter",
+    "NumberSeries",
+    "OpenSession",
+    "Override",
+    "PlanVersion",
+    "PriceComponent",
+    "Redemption",
+    "Session",
+    "Subscription",
+    "SubscriptionPhase",
+    "TaxRate",
+    "UsageHour",
+]

@@ -1,0 +1,77 @@
+"""What a tenant owes for a month, from what was agreed and what was used: the one gathering behind previews, invoices and corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from billing import accounts, concessions
+from billing.errors import EvidenceLost, NoTaxRate, NotRateable
+from billing.metering import usage
+from billing.metering.errors import EvidenceGone
+from billing.models import BillingAccount
+from billing.phases import phases_of
+from billing.rating import rate, tax
+from billing.rating.cycles import Range
+from billing.rating.lines import Line
+from billing.rating.terms import Phase
+from billing.rating.totals import Totals, totals
+from billing.rating.used import Used
+from tenants.models import Tenant
+
+
+@dataclass(frozen=True)
+class Reckoned:
+    """A month of a tenant, priced. No lines: there is nothing to bill."""
+
+    period: Range
+    account: BillingAccount
+    currency: str
+    phases: tuple[Phase, ...]
+    treatment: tax.Treatment
+    lines: tuple[Line, ...]
+    totals: Totals
+
+
+def reckon(tenant: Tenant, period: Range) -> Reckoned | None:
+    """As things stand: the same again when nothing changes. None where no phase of a subscription touches the period.
+
+    Raises: NoBillingAccount, NoPriceInCurrency, NoTaxRate, EvidenceLost, NotRateable (two currencies within one month).
+    """
+    phases = phases_of(tenant, period)
+    if not phases:
+        return None
+    currencies = sorted({phase.terms.currency for phase in phases})
+    if len(currencies) > 1:
+        raise NotRateable(_("two currencies within one month: %(currencies)s") % {"currencies": ", ".join(currencies)})
+    account = accounts.account_of(tenant)
+    lines = lines_of(tenant, phases, period)
+    treatment = accounts.treatment_of(account) if lines else tax.Treatment(tax.Kind.EXEMPT)
+    foot = foot_of(lines, treatment, balance=max(concessions.balance_of(tenant, currencies[0]), 0) if lines else 0)
+    return Reckoned(period, account, currencies[0], phases, treatment, lines, foot)
+
+
+def lines_of(tenant: Tenant, phases: Sequence[Phase], period: Range) -> tuple[Line, ...]:
+    """The lines of those phases, with what was used counted anew. Raises: EvidenceLost, NotRateable."""
+    try:
+        used = {part: _used(tenant, part) for part in rate.ranges(phases, period)}
+        return rate.rate(phases, used, period, phases[0].terms.currency)
+    except EvidenceGone as error:
+        raise EvidenceLost(str(error)) from error
+    except rate.NotRateable as error:
+        raise NotRateable(str(error)) from error
+
+
+def foot_of(lines: Sequence[Line], treatment: tax.Treatment, *, balance: int = 0) -> Totals:
+    """Raises: NoTaxRate."""
+    try:
+        return totals(lines, treatment, balance=balance)
+    except tax.NoTaxRate as error:
+        raise NoTaxRate(str(error)) from error
+
+
+def _used(tenant: Tenant, part: Range) -> Used:
+    found = usage.used(tenant, part.start, part.end)
+    return Used(found.active_devices, found.device_seconds, found.seconds_by_cluster, found.dedicated)
