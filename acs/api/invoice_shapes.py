@@ -9,12 +9,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import ModelShape
+from acs.api.shapes import ModelShape, example
 from billing.models import Invoice, InvoiceLine
 
 MINOR = "In minor units: whole cents, or whole yen."
 
 
+@example({"reason": "the uplink was down on 11 June"})
 class ReasonShape(Fields):
     reason = serializers.CharField(max_length=300, help_text="Why; it stands on a credit note, and in the audit.")
 
