@@ -168,5 +168,6 @@ def _finalised(subscription: Subscription, period: Range, now: datetime, actor: 
     stored = Invoice.objects.across_tenants().filter(subscription=subscription, **kinds)
     if (issued := stored.exclude(state__in=[Invoice.State.DRAFT, Invoice.State.VOID]).first()) is not None:
         return issued  # finalised by hand
-    made = invoicing.draft(subscription, period, now=now)
+    invoicing.lock_balance(subscription)
+    made = invoicing.renew(subscription, period, now=now)
     return invoicing.issue(made, now=now, actor=actor) if made else None
