@@ -16,7 +16,7 @@ from benchmarks.report import Report, arguments
 from benchmarks.services import Services, add_cluster, services
 
 SIZES = (10_000, 100_000, 1_000_000)
-TENANTS = 20
+TENANTS = 4
 SESSIONS_A_DAY = 4  # of a device: a laptop that is opened twice and carried once, a phone that sleeps
 EVERY = timedelta(seconds=30)
 DEVICES = """
