@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from billing import concessions, invoicing
-from billing.models import ClosedPeriod
+from billing.models import ClosedPeriod, Correction, Meter, UsageHour
 from billing.rating.cycles import month_of
 from placement import bindings, policy, stays
 from placement.engine.regions import Wish
@@ -94,6 +94,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         )
         engine_rows(cluster, n, now)
         billing_rows(n, now)
+        metering_rows(cluster, tenant, n, now)
     audit.seal_all()
 
 
@@ -107,6 +108,15 @@ def billing_rows(n: int, now) -> None:
     concessions.credit(subscriber, 500, reason=f"till-{n}", **told)
     invoicing.draft(subscriber.subscription, month_of(now), now=now)
     ClosedPeriod.objects.create(subscription=subscriber.subscription, period_start=now, outcome="refused", detail=f"till-{n}", at=now)
+
+
+def metering_rows(cluster, tenant, n: int, now) -> None:
+    """A cluster that is counted, an hour of use, a correction."""
+    Meter.objects.get_or_create(cluster=cluster, defaults={"last_ok": now})
+    UsageHour.objects.create(tenant=tenant, cluster=cluster, hour=now.replace(minute=0, second=0, microsecond=0), seconds=60)
+    Correction.objects.create(
+        cluster=cluster, since=now - timedelta(hours=1), until=now, reason=f"till-{n}", made_by="system:tests", made_at=now
+    )
 
 
 def engine_rows(cluster, n: int, now) -> None:

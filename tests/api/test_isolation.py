@@ -28,7 +28,16 @@ from tests.doors import bootstrap
 pytestmark = pytest.mark.django_db
 PUBLIC = {"bootstrap", "bootstrap/report", "derp/<slug:cluster_id>.json"}
 OF_THE_CALLER = {"peerings"}  # whose they are, the token says: this list exists for everybody
-PLAIN = ("cluster_id", "route_id", "number", "version_id", "override_id", "currency", "key")  # words and numbers that stand elsewhere too
+PLAIN = (
+    "cluster_id",
+    "route_id",
+    "number",
+    "version_id",
+    "override_id",
+    "currency",
+    "key",
+    "line",
+)  # words and numbers that stand elsewhere too
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
