@@ -49,6 +49,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.UnknownAccount: Problem("unknown-account", 404, _("No tenant has this account.")),
     tenants.QuotaExceeded: Problem("quota-exceeded", 403, _("Every device slot of the tenant is taken.")),
     tenants.TenantSuspended: Problem("tenant-suspended", 403, _("The tenant is suspended.")),
+    tenants.PaymentOverdue: Problem(
+        "payment-overdue", 403, _("A payment of the tenant is overdue: it gets no new keys until it has come.")
+    ),
     tenants.IdempotencyMismatch: Problem("idempotency-mismatch", 422, _("This idempotency key was used for another request.")),
     tenants.TooManyRequests: Problem("too-many-requests", 429, _("Too many requests.")),
     tenants.WrongState: Problem("wrong-state", 409, _("That does not fit the present state.")),

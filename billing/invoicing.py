@@ -115,6 +115,15 @@ def mark_paid(invoice: Invoice, *, now: datetime, actor: str, how: str = "") -> 
 
 
 @transaction.atomic
+def reopen(invoice: Invoice, *, now: datetime, actor: str, how: str = "") -> Invoice:
+    """It is not paid after all: a payment was undone. Raises: WrongState unless it is paid."""
+    held = _locked(invoice)
+    _become(held, State.FINALISED, State.PAID, settled_at=None)
+    audit.record("invoice.reopen", actor=actor, tenant=held.tenant, target=held.name, now=now, how=how)
+    return held
+
+
+@transaction.atomic
 def discard(invoice: Invoice, *, now: datetime, actor: str) -> None:
     """A draft that is not wanted. Raises: WrongState for anything else."""
     held = _locked(invoice)
