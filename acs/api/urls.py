@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from acs.api import derp, diagnosing, enrolling, living, metering, peering, placing, policies, policing, routing, tenants, trusting
+from acs.api import cards, derp, diagnosing, enrolling, living, metering, peering, placing, policies, policing, routing, tenants, trusting
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -51,6 +51,7 @@ urlpatterns = [
     path(f"{of}/usage", metering.Usage.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
+    path("payments/stripe", cards.stripe),
     path("peerings", peering.Peerings.as_view()),
     path("peerings/<uuid:peering_id>", peering.OnePeering.as_view()),
     path("peerings/<uuid:peering_id>/accept", peering.AcceptPeering.as_view()),
