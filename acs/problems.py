@@ -110,6 +110,22 @@ PAGES: dict[str, Page] = {
         _("The billing account is taxed at the rate of its country, and the operators have not entered one for it."),
         _("Check the country, or enter its rate: manage.py pricing tax."),
     ),
+    "evidence-gone": Page(
+        _("The sessions of that time are older than what is kept: it cannot be counted again, nor in parts of days."),
+        _("Ask for whole days, or see the invoice: what was billed stands on it for good."),
+    ),
+    "not-rateable": Page(
+        _("The tenant's subscription was in two currencies within one month; an invoice has one."),
+        _("Operators: end the one and begin the other at the turn of a month."),
+    ),
+    "no-seller": Page(
+        _("Invoices are numbered under the name of whoever issues them, and nobody has said who that is."),
+        _("Operators: set ACS_SELLER, as the README tells."),
+    ),
+    "no-invoice-font": Page(
+        _("The invoice has characters for which the service has no font."),
+        _("Operators: install fonts-noto-cjk, or name a folder with such a font in ACS_INVOICE_FONTS."),
+    ),
     "coupon-refused": Page(
         _("The coupon is unknown, in another currency, not redeemable any more, or redeemed already."),
         _("“detail” says which of these it is."),

@@ -303,6 +303,7 @@ SPECTACULAR_SETTINGS = {
         "MovePlanKind": "placement.models.MovePlan.Kind",
         "AlertKind": "placement.models.Alert.Kind",
         "ClusterKind": "placement.models.Cluster.Kind",
+        "PriceKind": "billing.models.PriceComponent.Kind",
     },
 }
 

@@ -61,7 +61,7 @@ def look(now: datetime) -> list[Standing]:
 
 
 def _metering(now: datetime) -> list[Standing]:
-    meters = Meter.objects.values_list("cluster_id", "last_ok")
+    known = [(cluster_id, at) for cluster_id, at in Meter.objects.values_list("cluster_id", "last_ok") if at]
     days = DirtyDay.objects.aggregate(count=Count("day"), oldest=Min("day"))
     behind = (now.date() - days["oldest"]).days if days["oldest"] else 0
     return [
@@ -69,7 +69,7 @@ def _metering(now: datetime) -> list[Standing]:
             "acs_metering_age_seconds",
             "Time since online time was last counted.",
             ("cluster_id",),
-            [((cluster_id,), (now - at).total_seconds()) for cluster_id, at in meters],
+            [((cluster_id,), (now - at).total_seconds()) for cluster_id, at in known],
         ),
         Standing("acs_metering_days_to_rebuild", "Days of clusters whose sums are older than their sessions.", (), [((), days["count"])]),
         Standing("acs_metering_days_behind", "Age of the oldest of them in days.", (), [((), behind)]),

@@ -46,7 +46,10 @@ def measure(report: Report, made: Services, size: int) -> None:
     with psycopg.connect(made.postgres.url("acs", "acs_owner")) as owner:
         owner.execute(DEVICES, facts)
         owner.execute("delete from placement_stay")
-        owner.execute("insert into placement_stay (tenant_id, cluster_id, since, changed_at) select id, %(cluster)s, %(since)s, now() from tenants_tenant", facts)
+        owner.execute(
+            "insert into placement_stay (tenant_id, cluster_id, since, changed_at) select id, %(cluster)s, %(since)s, now() from tenants_tenant",
+            facts,
+        )
     with psycopg.connect(made.postgres.url("acs", "acs_owner"), autocommit=True) as owner:
         owner.execute("vacuum analyze")
     name = f"{size:,} devices"
@@ -61,7 +64,9 @@ def measure(report: Report, made: Services, size: int) -> None:
     report.add("  transitions", changed, "count", at_least=size // 50)
     report.add("  statements", statements, "count")
     report.add("  written to the log", written / 2**20, "MiB")
-    report.add("  memory that it needed more than the one before", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, "MiB")
+    report.add(
+        "  memory that it needed more than the one before", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, "MiB"
+    )
     sums(report, cluster_id, name)
     storage(report, made)
 

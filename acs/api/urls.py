@@ -2,7 +2,24 @@
 
 from django.urls import path
 
-from acs.api import cards, derp, diagnosing, enrolling, living, metering, peering, placing, policies, policing, routing, tenants, trusting
+from acs.api import (
+    cards,
+    derp,
+    diagnosing,
+    enrolling,
+    invoicing,
+    living,
+    metering,
+    peering,
+    placing,
+    policies,
+    policing,
+    routing,
+    selling,
+    subscribing,
+    tenants,
+    trusting,
+)
 from acs.api.bootstrap import BootstrapView
 
 of = "tenants/<slug:account>"
@@ -49,8 +66,34 @@ urlpatterns = [
     path(f"{of}/routes/<int:route_id>/refuse", routing.RefuseRoute.as_view()),
     path(f"{of}/routes/<int:route_id>/withdraw", routing.WithdrawRoute.as_view()),
     path(f"{of}/usage", metering.Usage.as_view()),
+    path(f"{of}/invoices", invoicing.Invoices.as_view()),
+    path(f"{of}/invoices/preview", invoicing.PreviewInvoice.as_view()),
+    path(f"{of}/invoices/<slug:invoice>.pdf", invoicing.InvoicePdf.as_view()),
+    path(f"{of}/invoices/<slug:invoice>.csv", invoicing.InvoiceCsv.as_view()),
+    path(f"{of}/invoices/<slug:invoice>", invoicing.OneInvoice.as_view()),
+    path(f"{of}/invoices/<slug:invoice>/lines/<int:line>", invoicing.LineOfInvoice.as_view()),
+    *[
+        path(f"{of}/invoices/<slug:invoice>/{verb}", view.as_view(verb=verb))
+        for view in (invoicing.InvoiceVerb, invoicing.CorrectInvoice)
+        for verb in view.verbs
+    ],
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
+    path(f"{of}/billing-account", subscribing.BillingAccountOf.as_view()),
+    path(f"{of}/credits", subscribing.Credits.as_view()),
+    path(f"{of}/subscription", subscribing.SubscriptionOf.as_view()),
+    *[path(f"{of}/subscription/{verb}", subscribing.SubscriptionVerb.as_view(verb=verb)) for verb in subscribing.SubscriptionVerb.verbs],
+    path(f"{of}/subscription/overrides", subscribing.Overrides.as_view()),
+    path(f"{of}/subscription/overrides/<int:override_id>", subscribing.OneOverride.as_view()),
+    path(f"{of}/subscription/coupons", subscribing.RedeemCoupon.as_view()),
+    path("billing/invoices", invoicing.AllInvoices.as_view()),
+    path("billing/versions", selling.Versions.as_view()),
+    path("billing/versions/<int:version_id>", selling.OneVersion.as_view()),
+    path("billing/versions/<int:version_id>/publish", selling.PublishVersion.as_view()),
+    path("billing/versions/<int:version_id>/prices", selling.PricesOfVersion.as_view()),
+    path("billing/versions/<int:version_id>/prices/<slug:currency>/<slug:key>", selling.OnePrice.as_view()),
+    path("billing/coupons", selling.Coupons.as_view()),
+    path("billing/tax-rates", selling.TaxRates.as_view()),
     path("payments/stripe", cards.stripe),
     path("peerings", peering.Peerings.as_view()),
     path("peerings/<uuid:peering_id>", peering.OnePeering.as_view()),

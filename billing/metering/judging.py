@@ -28,7 +28,7 @@ select o.node_id, null::timestamptz as last_seen, coalesce(o.certain_until, %(la
     case when o.certain_until is null then 'gap' else 'doubt' end as reason
 from billing_opensession o where o.cluster_id = %(cluster)s"""
 
-# Rule 8: a row for each UTC day; a session that one single poll saw is a row of no length.
+# Rule 8: a row for each UTC day that is kept; a session that one single poll saw is a row of no length.
 CLOSE = """
 with judged as materialized ({judged}), closed as (
     delete from billing_opensession o using judged j where o.cluster_id = %(cluster)s and o.node_id = j.node_id
@@ -36,7 +36,7 @@ with judged as materialized ({judged}), closed as (
 ), written as (
     insert into billing_session (began, ended, told_at, last_seen, node_id, device_id, tenant_id, cluster_id, reason)
     select greatest(c.began, day), least(c.ended, day + interval '1 day'), %(t)s, c.last_seen, c.node_id, c.device_id, c.tenant_id, c.cluster_id, c.reason
-    from closed c, generate_series(date_trunc('day', c.began, 'UTC'), c.ended, interval '1 day') day
+    from closed c, generate_series(greatest(date_trunc('day', c.began, 'UTC'), %(horizon)s), c.ended, interval '1 day') day
     where greatest(c.began, day) < least(c.ended, day + interval '1 day') or c.began = c.ended
 ) select count(*) from closed"""
 

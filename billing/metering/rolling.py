@@ -6,15 +6,16 @@ second; a mark that comes meanwhile stays, and the day is rebuilt again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from billing.metering import partitions
 from billing.metering.pieces import BY_CLUSTER_DAY, SECONDS, pieces
-from billing.metering.taking import mark
+from billing.metering.taking import JOIN_AS_USUAL, JOIN_BY_HASH, mark
 from billing.models import DirtyDay, Meter
 from placement.models import Stay
 
@@ -72,8 +73,10 @@ def rebuild(cluster_id: str, day: date, *, now: datetime) -> bool:
         if seen is None:
             return False
         cursor.execute(f"set local statement_timeout = '{PATIENCE}'")
+        cursor.execute(JOIN_BY_HASH)
         cursor.execute(REBUILD, {"cluster": cluster_id, "day": day, "start": start, "end": start + DAY})
         devices = cursor.fetchone()[0]
+        cursor.execute(JOIN_AS_USUAL)
         cursor.execute("delete from billing_dirtyday where cluster_id = %s and day = %s and marks = %s", [cluster_id, day, seen[0]])
     log.debug("day_rebuilt", cluster_id=cluster_id, day=str(day), devices=devices)
     return True
@@ -88,18 +91,23 @@ def again(cluster_id: str, first: date, last: date) -> None:
 def mark_changed_stays(cluster_id: str, *, now: datetime) -> None:
     """A tenant that moved, was placed or left: the days since then count otherwise on this cluster."""
     meter = Meter.objects.select_for_update(of=("self",)).get(pk=cluster_id)
-    for since, until in Stay.objects.across_tenants().filter(**changed(meter)).values_list("since", "until"):
-        is_new = meter.stays_seen_at is None or since >= meter.stays_seen_at - DAY
-        first = since if is_new or until is None else until
+    horizon = _midnight(partitions.horizon(now=now))
+    for first in changes(meter, Stay.objects.across_tenants()):
         if first <= now:
-            mark(cluster_id, max(first, _midnight(partitions.horizon(now=now))), now)
+            mark(cluster_id, max(first, horizon), now)
     Meter.objects.filter(pk=cluster_id).update(stays_seen_at=now)
 
 
-def changed(meter: Meter) -> dict[str, Any]:
-    """Which stays changed since the meter looked at them; a transaction that began before and committed after it is not missed."""
-    known = {} if meter.stays_seen_at is None else {"changed_at__gt": meter.stays_seen_at - CLOCKS_DIFFER}
-    return {"cluster_id": meter.pk, **known}
+def changes(meter: Meter, stays: QuerySet[Stay]) -> Iterator[datetime]:
+    """From when on each of the stays on the meter's cluster that changed since it was last looked at counts otherwise.
+
+    A transaction that began before that look and committed after it is not missed. Before the first look every day that was polled is marked anyway.
+    """
+    if meter.stays_seen_at is None:
+        return
+    known = stays.filter(cluster_id=meter.pk, changed_at__gt=meter.stays_seen_at - CLOCKS_DIFFER)
+    for since, until in known.values_list("since", "until"):
+        yield since if until is None or since >= meter.stays_seen_at - DAY else until
 
 
 def _midnight(day: date) -> datetime:

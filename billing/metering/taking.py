@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import structlog
@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 GAP = timedelta(seconds=180)  # longer than that between two polls, and nobody knows
 TRUST = timedelta(seconds=180)  # a restart puts in doubt; nobody's time runs for longer than this on trust
 CLOCKS_DIFFER = timedelta(seconds=30)  # a server whose clock is further off is not believed when it says how long ago something was
+JOIN_BY_HASH, JOIN_AS_USUAL = (
+    "set local enable_nestloop = off",
+    "set local enable_nestloop to default",
+)  # nobody has analysed what was just copied
 AT_ONCE = 2  # so many sessions that all end at once are a server that forgot them, not devices that left
 
 
@@ -77,7 +81,9 @@ def take(poll: Poll) -> Taken | None:
     after_gap = meter.last_ok is not None and is_gap(at, meter.last_ok)
     watched_from = at if meter.last_ok is None or after_gap else meter.last_ok
     facts: dict[str, Any] = {"cluster": poll.cluster_id, "t": at, "last": meter.last_ok or at, "trust": TRUST}
+    facts["horizon"] = datetime.combine(partitions.horizon(now=at), time.min, UTC)
     _make_room(facts)
+    _run(JOIN_BY_HASH, {})
     closed = _run(judging.CLOSE.format(judged=judging.UNWATCHED), facts) if after_gap else 0
     online, latest = _stage(poll)
     restarted = _restarted(poll, meter, online)
@@ -109,11 +115,11 @@ def _lock(cluster_id: str) -> _Meter:
 
 
 def _make_room(facts: dict[str, Any]) -> None:
-    """A month for every session that this poll may close."""
+    """A month for every part of a session that this poll may close."""
     with connection.cursor() as cursor:
         cursor.execute("select min(began) from billing_opensession where cluster_id = %s", [facts["cluster"]])
         first = cursor.fetchone()[0]
-    partitions.make(first or facts["t"], facts["t"])
+    partitions.make(max(first or facts["t"], facts["horizon"]), facts["t"])
 
 
 def _stage(poll: Poll) -> tuple[int, datetime | None]:
@@ -164,6 +170,7 @@ def _settle(facts: dict[str, Any], watched_from: datetime, *, restarted: bool, s
         "insert into billing_coverage (cluster_id, since, until, restarted) values (%(cluster)s, %(since)s, %(t)s, %(restarted)s)",
         "delete from billing_sample where cluster_id = %(cluster)s",
         MARK.format(first="%(touched)s", last="%(t)s"),
+        JOIN_AS_USUAL,
     ):
         _run(statement, told)
 

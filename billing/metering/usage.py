@@ -88,10 +88,11 @@ def _dirty(tenant: Tenant) -> set[date]:
     """Days whose sums may be older than the sessions of a cluster on which the tenant lived."""
     lived = set(Stay.objects.of(tenant).values_list("cluster_id", flat=True))
     days = set(DirtyDay.objects.filter(cluster_id__in=lived).values_list("day", flat=True))
-    today = timezone.now().astimezone(UTC).date()
+    now = timezone.now()
+    today, horizon = now.astimezone(UTC).date(), partitions.horizon(now=now)
     for meter in Meter.objects.filter(pk__in=lived):
-        for since, until in Stay.objects.of(tenant).filter(**rolling.changed(meter)).values_list("since", "until"):
-            first = max(min(since, until or since).astimezone(UTC).date(), partitions.horizon(now=timezone.now()))
+        for changed in rolling.changes(meter, Stay.objects.of(tenant)):
+            first = max(changed.astimezone(UTC).date(), horizon)
             days |= {first + DAY * number for number in range((today - first).days + 1)}
     return days
 

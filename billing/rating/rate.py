@@ -30,19 +30,19 @@ def rate(phases: Iterable[Phase], usage: Mapping[Range, Used], period: Range, cu
     What comes to nothing has no line, so that a free plan has none. Raises: NotRateable.
     """
     lines: list[tuple[Line, tuple[Coupon, ...]]] = []
-    for phase in stretches(phases):
+    for phase in _by_component(phases):
         if phase.terms.currency != currency:
             raise NotRateable(f"the terms are in {phase.terms.currency}, the lines were to be in {currency}")
-        if not phase.trial:
-            lines += [(line, phase.coupons) for line in _charges(phase, usage, period) if line.amount]
+        lines += [(line, phase.coupons) for line in _charges(phase, usage, period) if line.amount]
     lines.sort(key=lambda pair: _order(pair[0]))
     return (*(line for line, _ in lines), *discounts(lines, currency))
 
 
 def ranges(phases: Iterable[Phase], period: Range) -> tuple[Range, ...]:
-    """The ranges of the period for which usage is wanted, in order: one for each stretch without a change. Raises: NotRateable."""
-    parts = (period.clipped(phase.start, phase.end) for phase in stretches(phases))
-    return tuple(part for part in parts if part)
+    """The ranges of the period for which usage is wanted, in order: for each component that needs it one for each stretch in which nothing of it
+    changes, so that they may overlap. None for a trial. Raises: NotRateable."""
+    wanted = {period.clipped(phase.start, phase.end) for phase in _by_component(phases) if phase.components[0].kind != Kind.FLAT}
+    return tuple(sorted(part for part in wanted if part))
 
 
 def stretches(phases: Iterable[Phase]) -> list[Phase]:
@@ -59,20 +59,32 @@ def stretches(phases: Iterable[Phase]) -> list[Phase]:
     return joined
 
 
+def _by_component(phases: Iterable[Phase]) -> list[Phase]:
+    """Phases of one component each, overrides applied, joined where nothing of it changes: a promise about hours cuts no fee in two."""
+    whole = stretches(phases)
+    keys = dict.fromkeys(component.key for phase in whole for component in phase.components)
+    return [part for key in keys for part in stretches(only for phase in whole for only in _only(phase, key))]
+
+
+def _only(phase: Phase, key: str) -> Iterator[Phase]:
+    held = tuple(component for component in phase.components if component.key == key)
+    if held and not phase.trial:
+        yield replace(phase, terms=replace(phase.terms, components=held), overrides=())
+
+
 def _charges(phase: Phase, usage: Mapping[Range, Used], period: Range) -> Iterator[Line]:
-    time = period.clipped(phase.start, phase.end)
+    time, (component,) = period.clipped(phase.start, phase.end), phase.components
     if time is None:
         return
-    for component in phase.components:
-        if component.kind == Kind.FLAT:
-            yield from fee_lines(phase, component, None, period)
-            continue
-        if time not in usage:
-            raise NotRateable(f"nobody has counted what was used from {time.start} to {time.end}")
-        if component.kind in USAGE:
-            yield from usage_lines(phase, component, usage[time], time, period)
-        else:
-            yield from fee_lines(phase, component, usage[time], period)
+    if component.kind == Kind.FLAT:
+        yield from fee_lines(phase, component, None, period)
+        return
+    if time not in usage:
+        raise NotRateable(f"nobody has counted what was used from {time.start} to {time.end}")
+    if component.kind in USAGE:
+        yield from usage_lines(phase, component, usage[time], time, period)
+    else:
+        yield from fee_lines(phase, component, usage[time], period)
 
 
 def _order(line: Line) -> tuple[object, ...]:

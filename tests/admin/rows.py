@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from billing import concessions, invoicing
+from billing.models import ClosedPeriod
+from billing.rating.cycles import month_of
 from placement import bindings, policy, stays
 from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
@@ -40,6 +44,7 @@ from placement.policies import peerings
 from tenants import audit, enrolments, groups, netpolicy, tokens, trust
 from tenants.models import Membership
 from tests import factories
+from tests.billing import sold
 
 
 def fill(clusters, *, tenants: int, first: int = 0) -> None:
@@ -88,7 +93,20 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
             tenant, factories.tenant().account, dst=["*"], services=["*"], description=f"till-{n}", now=now, actor="system:tests"
         )
         engine_rows(cluster, n, now)
+        billing_rows(n, now)
     audit.seal_all()
+
+
+def billing_rows(n: int, now) -> None:
+    """A subscriber with everything that one may have."""
+    told = {"now": now, "actor": "system:tests"}
+    subscriber = sold.subscriber(sold.version(of=factories.plan(name=f"till-{n}")), now=now)
+    concessions.make_coupon(f"till-{n}", percent=Decimal(5), **told)
+    concessions.redeem(subscriber, f"till-{n}", **told)
+    concessions.override(subscriber, max_devices=7, until=None, **told)
+    concessions.credit(subscriber, 500, reason=f"till-{n}", **told)
+    invoicing.draft(subscriber.subscription, month_of(now), now=now)
+    ClosedPeriod.objects.create(subscription=subscriber.subscription, period_start=now, outcome="refused", detail=f"till-{n}", at=now)
 
 
 def engine_rows(cluster, n: int, now) -> None:

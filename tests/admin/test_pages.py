@@ -15,7 +15,7 @@ from tests.admin.rows import fill
 from tests.conftest import superuser
 
 pytestmark = pytest.mark.django_db
-OURS = [model for model in admin.site._registry if model._meta.app_label in ("tenants", "placement")]
+OURS = [model for model in admin.site._registry if model._meta.app_label in ("tenants", "placement", "billing")]
 MOST_QUERIES = 20  # of a list page: the session, the operator, the count, the rows and the filters' choices
 ids = [model._meta.model_name for model in OURS]
 

@@ -168,7 +168,7 @@ def test_a_scrape_costs_a_fixed_number_of_queries(fleet_clusters, django_assert_
     for _ in range(4):
         fleet_clusters()
         factories.customer()
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(18):
         asked("/metrics")
 
 

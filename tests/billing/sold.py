@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing import accounts, catalogue, subscriptions
-from billing.models import PlanVersion
+from billing.models import PlanVersion, TaxRate
 from tenants.models import Tenant
 from tests import factories
 
@@ -42,6 +42,8 @@ def version(
 
 
 def rates() -> None:
+    if TaxRate.objects.exists():
+        return
     accounts.put_rate("DE", date(2007, 1, 1), Decimal(19), **TOLD)
     accounts.put_rate("JP", date(2019, 10, 1), Decimal(10), **TOLD)
 

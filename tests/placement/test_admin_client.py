@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
+import httpx2
 import pytest
 import stamina
 
@@ -254,3 +256,28 @@ def test_the_p95_lies_in_its_bucket() -> None:
     assert metrics.quantile([(0.1, 100), (float("inf"), 100)], 0.95) == pytest.approx(0.095)
     assert metrics.quantile([(0.1, 90), (0.2, 100), (float("inf"), 100)], 0.95) == pytest.approx(0.15)
     assert metrics.quantile([(0.1, 90), (float("inf"), 100)], 0.95) == float("inf")
+
+
+def clock_off(**headers: str) -> timedelta | None:
+    """What is known of the clock of a server that answers with these headers."""
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=httpx2.ByteStream(b'{"users": []}'), headers=headers))
+    with Admin("a", "http://a.example", "key", timeout=5, transport=transport) as admin:
+        admin.users()
+        return admin.clock_off
+
+
+@pytest.mark.parametrize("off", [0, 300, -300])
+def test_the_servers_clock_is_held_against_ours(off):
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=off), usegmt=True)
+    assert abs(clock_off(Date=date).total_seconds() - off) < 5
+
+
+def test_a_date_that_is_none_says_nothing_of_the_servers_clock():
+    assert clock_off() is clock_off(Date="yesterday") is None
+
+
+def test_the_metrics_tell_when_the_server_started_where_they_do():
+    assert metrics.parse(METRICS).started_at is None
+    assert metrics.parse(METRICS + "process_start_time_seconds 1.7e9\n").started_at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    with pytest.raises(ValueError, match="year"):
+        metrics.parse(METRICS + "process_start_time_seconds 1e15\n")

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from billing import catalogue, concessions, invoicing, subscriptions
-from billing.models import ClosedPeriod, CreditEntry, Invoice, Subscription
 from billing.closing import close
+from billing.models import ClosedPeriod, CreditEntry, Invoice, Subscription
 from tests import factories
 from tests.billing import sold
 from tests.billing.invoices.used import after, into, lives, month_of_use, used

@@ -98,6 +98,8 @@ def invariants(told: Told) -> None:
         days = Counter()
         for row in DeviceDay.objects.of(tenant):
             days[row.cluster_id] += row.seconds
+            parts = [part for part in usage.sessions_of(tenant, row.device_id, row.day) if part.cluster_id == row.cluster_id]
+            assert sum(part.billed for part in parts) == row.seconds, "a day is its sessions"
         hours = Counter()
         for row in UsageHour.objects.of(tenant):
             hours[row.cluster_id] += row.seconds

@@ -175,3 +175,14 @@ def test_a_poll_is_taken_in_whole_or_not_at_all(fleet_cluster):
         transaction.set_rollback(True)
     assert poll(fleet_cluster, at("10:00:00"), {1}).opened == 1
     assert OpenSession.objects.of(tenant).count() == 1
+
+
+def test_of_a_session_longer_than_what_is_kept_the_kept_days_are_written(fleet_cluster, settings):
+    settings.METERING_EVIDENCE_MONTHS = 0
+    tenant, _ = lives(fleet_cluster, since=at("00:00:00", day=-70))
+    poll(fleet_cluster, at("10:00:00"), {1})
+    OpenSession.objects.of(tenant).update(began=at("00:00:00", day=-70))
+    poll(fleet_cluster, at("10:01:00"), set())
+    kept = Session.objects.of(tenant).order_by("began")
+    assert kept[0].began == at("00:00:00").replace(day=1)
+    assert kept.count() == DAY.day

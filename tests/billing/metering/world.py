@@ -12,7 +12,7 @@ from django.utils import timezone
 from billing.metering import rolling, taking, usage
 from billing.metering.taking import Poll, Sample, Taken
 from placement import stays
-from placement.models import Device
+from placement.models import Device, Stay
 from tenants.models import Tenant
 from tests import factories
 
@@ -36,6 +36,7 @@ def lives(cluster: Any, *, devices: int = 1, since: datetime = DAY) -> tuple[Ten
     """A tenant on a cluster, with so many devices: nodes 1, 2, 3 ..."""
     tenant = factories.tenant()
     stays.begin(tenant, cluster.cluster_id, at=since)
+    Stay.objects.of(tenant).update(changed_at=since)  # long ago
     known = Device.objects.across_tenants().filter(cluster_id=cluster.cluster_id).count()
     return tenant, [device(tenant, cluster, known + number + 1) for number in range(devices)]
 

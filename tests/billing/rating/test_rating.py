@@ -85,6 +85,15 @@ def test_an_override_takes_the_place_of_prices_and_of_what_is_included():
     assert amounts(bill([phase(terms(), overrides=held)], Used(50))) == [1900, 2000]
 
 
+def test_what_changes_for_one_component_cuts_no_other_in_two():
+    cheaper = (Override("hours", unit_price=Decimal("0.001")),)
+    phases = [phase(terms(), end=at(16)), phase(terms(), at(16), overrides=cheaper)]
+    assert ranges(phases, JUNE) == (Range(JUNE.start, at(16)), JUNE, Range(at(16), JUNE.end))
+    halves = Used(30, 3600 * 20_000, {"a": 3600 * 20_000})
+    whole = Used(40, 3600 * 40_000, {"a": 3600 * 40_000})
+    assert amounts(bill(phases, halves, whole, halves)) == [2900, 3000, 2000, 1000]
+
+
 def coupon(code="C", start=JUNE.start, end=JUNE.end, **what):
     return Coupon(code, start, end, **what)
 

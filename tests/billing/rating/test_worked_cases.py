@@ -62,7 +62,7 @@ def test_case_4_a_trial_in_a_currency_without_decimals():
         currency="JPY",
     )
     phases = [phase(yen, at(1), at(15), trial=True), phase(yen, at(15))]
-    lines = bill(phases, hours("500", devices=9), hours("333.5", devices=9), currency="JPY")
+    lines = bill(phases, hours("333.5", devices=9), currency="JPY")
     assert amounts(lines) == [1707, 100]
     foot = totals(lines, JAPAN)
     assert (foot.net, foot.taxes[0].amount, foot.payable) == (1807, 181, 1988)

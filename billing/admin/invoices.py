@@ -1,0 +1,197 @@
+"""The operators' pages of invoices and credit notes, and of what the close of a month came to."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from billing import corrections, invoicing
+from billing.documents import pdf, sheet, telling
+from billing.models import ClosedPeriod, Invoice
+from billing.papers import paper_of
+from billing.rating import money
+from tenants import columns
+from tenants.columns import TenantFilter
+from tenants.office import OperatorAdmin, Verb
+
+State = Invoice.State
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(label=_("reason"), max_length=300)
+
+
+def is_open(invoice: Invoice) -> bool:
+    return invoice.state == State.FINALISED and invoice.kind == Invoice.Kind.INVOICE
+
+
+def is_issued(invoice: Invoice) -> bool:
+    return invoice.kind == Invoice.Kind.INVOICE and invoice.state not in (State.DRAFT, State.VOID)
+
+
+def is_draft(invoice: Invoice) -> bool:
+    return invoice.state == State.DRAFT
+
+
+@admin.display(description=_("total"), ordering="gross")
+def total(invoice: Invoice) -> str:
+    return f"{money.in_major(invoice.gross, invoice.currency)} {invoice.currency}"
+
+
+@admin.display(description=_("month"), ordering="period_start")
+def month(row: Any) -> str:
+    return f"{row.period_start:%Y-%m}"
+
+
+@admin.display(description=_("lines"))
+def lines(invoice: Invoice) -> str:
+    """As the customer reads them, in the operator's language."""
+    paper = paper_of(invoice)
+    heads = (_t("Description"), _t("Quantity"), _t("Unit price"), _t("Amount"), _t("Corrects line"))
+    rows = (
+        (
+            telling.words(line),
+            f"{line.quantity.normalize():f} {line.unit}",
+            f"{line.unit_price.normalize():f}",
+            telling.amount(line.amount, invoice),
+            line.corrects.position if line.corrects else "",
+        )
+        for line in paper.lines
+    )
+    cells = "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
+    head = format_html_join("", "<th>{}</th>", ((each,) for each in heads))
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, format_html_join("", cells, rows))
+
+
+@admin.display(description=_("sums"))
+def sums(invoice: Invoice) -> str:
+    names = ("net", "tax", "gross", "spent", "carried", "set_off", "payable")
+    labels = (str(Invoice._meta.get_field(name).verbose_name) for name in names)  # type: ignore[union-attr]
+    told = (telling.amount(getattr(invoice, name), invoice) for name in names)
+    return format_html_join("", "<div>{}: {}</div>", zip(labels, told, strict=True))
+
+
+@admin.display(description=_("corrects"))
+def corrects(invoice: Invoice) -> str:
+    return columns.link_to(invoice.corrects)
+
+
+@admin.display(description=_("credit notes"))
+def credit_notes(invoice: Invoice) -> str:
+    return format_html_join(", ", "{}", ((columns.link_to(each),) for each in invoice.credit_notes.order_by("id"))) or columns.NOTHING
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(OperatorAdmin):
+    list_display: Any = (
+        "__str__",
+        columns.linked("tenant", _("tenant")),
+        "kind",
+        month,
+        columns.stated(),
+        total,
+        columns.at("issued_at", _("issued")),
+    )
+    list_filter = ("state", "kind", "currency", TenantFilter)
+    search_fields = ("name", "tenant__account")
+    list_select_related = ("tenant",)
+    fields: ClassVar[Any] = (
+        *("name", columns.linked("tenant", _("tenant")), "kind", columns.stated(), month, corrects, credit_notes, "reason", lines, sums),
+        *(columns.at("issued_at", _("issued")), columns.at("due_at", _("due")), columns.at("settled_at", _("settled"))),
+        *("buyer", "seller", "treatment", "terms"),
+    )
+    verbs = (
+        Verb(
+            "finalise",
+            _("Finalise"),
+            _("The draft is made anew, gets its number and never changes again."),
+            lambda invoice, act: invoicing.finalise(invoice, **act.told),
+            fits=is_draft,
+        ),
+        Verb(
+            "discard",
+            _("Discard"),
+            _("The draft is forgotten; the close of its month makes another one."),
+            lambda invoice, act: invoicing.discard(invoice, **act.told),
+            fits=is_draft,
+            ends=True,
+        ),
+        Verb(
+            "correct",
+            _("Correct"),
+            _("Its period is counted and rated again by the terms on it; what is less is credited by a credit note that names the lines."),
+            lambda invoice, act: corrections.correct(invoice, **act.said, **act.told),
+            fits=is_issued,
+            form=ReasonForm,
+        ),
+        Verb(
+            "credit",
+            _("Credit all of it"),
+            _("A credit note takes back all that is left of it; what was paid goes to the tenant's balance."),
+            lambda invoice, act: corrections.credit_whole(invoice, **act.said, **act.told),
+            fits=is_issued,
+            form=ReasonForm,
+            grave=True,
+        ),
+        Verb(
+            "void",
+            _("Void"),
+            _("It was never owed. Its number stays used; its period can be drafted anew."),
+            lambda invoice, act: invoicing.void(invoice, **act.said, **act.told),
+            fits=is_open,
+            form=ReasonForm,
+            grave=True,
+        ),
+        Verb(
+            "uncollectible",
+            _("Mark uncollectible"),
+            _("Nobody expects it to be paid any more. It may be, all the same."),
+            lambda invoice, act: invoicing.mark_uncollectible(invoice, **act.said, **act.told),
+            fits=is_open,
+            form=ReasonForm,
+            grave=True,
+        ),
+    )
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.file_view)
+        return [path("<int:invoice_id>/as/<slug:kind>/", view, name="billing_invoice_file"), *super().get_urls()]
+
+    def file_view(self, request: HttpRequest, invoice_id: int, kind: str) -> HttpResponse:
+        """The invoice as a file: pdf or csv."""
+        found = self.get_object(request, str(invoice_id))
+        if found is None or kind not in ("pdf", "csv") or not self.has_view_permission(request):
+            raise Http404
+        paper = paper_of(found)
+        try:
+            content, media_type = (pdf.render(paper), "application/pdf") if kind == "pdf" else (sheet.render(paper).encode(), "text/csv")
+        except self.refusals as refusal:
+            return HttpResponse(str(refusal), status=503, content_type="text/plain; charset=utf-8")
+        headers = {"Content-Disposition": f'attachment; filename="{found}.{kind}"', "Cache-Control": "no-store"}
+        return HttpResponse(content, content_type=media_type, headers=headers)
+
+    def links(self, obj: Invoice) -> list[tuple[Any, str]]:
+        return [(kind.upper(), reverse("admin:billing_invoice_file", args=[obj.pk, kind])) for kind in ("pdf", "csv")]
+
+    def audit_query(self, obj: Invoice) -> str:
+        return str(obj)
+
+
+@admin.register(ClosedPeriod)
+class ClosedPeriodAdmin(OperatorAdmin):
+    list_display: Any = (month, "account", columns.stated("outcome", _("outcome")), "code", "detail", columns.at("at", _("at")))
+    list_filter = ("outcome",)
+    search_fields = ("subscription__tenant__account", "code", "detail")
+    list_select_related = ("subscription__tenant",)
+    fields: ClassVar[Any] = (month, "account", columns.stated("outcome", _("outcome")), "code", "detail", columns.at("at", _("at")))
+
+    @admin.display(description=_("tenant"), ordering="subscription__tenant__account")
+    def account(self, row: ClosedPeriod) -> str:
+        return columns.link_to(row.subscription.tenant)
