@@ -18,6 +18,7 @@ from billing.concessions import balance_of
 from billing.errors import UnknownInvoice
 from billing.models import BillingAccount, CreditEntry, Invoice, InvoiceLine, Subscription
 from billing.papers import Paper, drafted, paper_of
+from billing.payments.references import reference_of
 from billing.rating.cycles import Range
 from billing.reckoning import reckon
 from tenants import audit
@@ -78,6 +79,8 @@ def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
     _become(made, State.FINALISED, State.DRAFT, **facts)
     told = {"amount": made.gross, "currency": made.currency, "period": f"{made.period_start:%Y-%m}"}
     audit.record(f"{made.kind}.finalise", actor=actor, tenant=made.tenant, target=number.name, now=now, **told)
+    if made.kind == Kind.INVOICE:
+        reference_of(made)
     if made.payable == 0:
         _become(made, State.PAID, State.FINALISED, settled_at=now)
     return Invoice.objects.across_tenants().select_related("tenant").get(pk=made.pk)

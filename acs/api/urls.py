@@ -3,13 +3,13 @@
 from django.urls import path
 
 from acs.api import (
-    cards,
     derp,
     diagnosing,
     enrolling,
     invoicing,
     living,
     metering,
+    paying,
     peering,
     placing,
     policies,
@@ -77,6 +77,8 @@ urlpatterns = [
         for view in (invoicing.InvoiceVerb, invoicing.CorrectInvoice)
         for verb in view.verbs
     ],
+    path(f"{of}/invoices/<slug:invoice>/payment", paying.PayInvoice.as_view()),
+    path(f"{of}/payments", paying.Payments.as_view()),
     path(f"{of}/grants", living.Grants.as_view()),
     path(f"{of}/binding", living.BindingOf.as_view()),
     path(f"{of}/billing-account", subscribing.BillingAccountOf.as_view()),
@@ -86,6 +88,12 @@ urlpatterns = [
     path(f"{of}/subscription/overrides", subscribing.Overrides.as_view()),
     path(f"{of}/subscription/overrides/<int:override_id>", subscribing.OneOverride.as_view()),
     path(f"{of}/subscription/coupons", subscribing.RedeemCoupon.as_view()),
+    path("billing/payments", paying.AllPayments.as_view()),
+    path("billing/payments/<int:payment_id>/undo", paying.UndoPayment.as_view()),
+    path("billing/statements", paying.Statements.as_view()),
+    path("billing/entries", paying.Entries.as_view()),
+    path("billing/entries/<int:entry_id>/assign", paying.AssignEntry.as_view()),
+    path("billing/overdue", paying.Overdue.as_view()),
     path("billing/invoices", invoicing.AllInvoices.as_view()),
     path("billing/versions", selling.Versions.as_view()),
     path("billing/versions/<int:version_id>", selling.OneVersion.as_view()),
@@ -94,7 +102,6 @@ urlpatterns = [
     path("billing/versions/<int:version_id>/prices/<slug:currency>/<slug:key>", selling.OnePrice.as_view()),
     path("billing/coupons", selling.Coupons.as_view()),
     path("billing/tax-rates", selling.TaxRates.as_view()),
-    path("payments/stripe", cards.stripe),
     path("peerings", peering.Peerings.as_view()),
     path("peerings/<uuid:peering_id>", peering.OnePeering.as_view()),
     path("peerings/<uuid:peering_id>/accept", peering.AcceptPeering.as_view()),

@@ -5,21 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from billing.corrections import open_amount
-from billing.errors import ProviderNotSetUp
 from billing.models import Invoice, Payment, StatementEntry
 from billing.payments.received import Asked, Received
 from billing.payments.references import reference_of
 
 
 def ask(invoice: Invoice, *, now: datetime, actor: str) -> Asked:  # noqa: ARG001 - every provider's signature
-    """How to pay what is open. Raises: WrongState for a draft and a credit note; ProviderNotSetUp."""
+    """How to pay what is open. Raises: WrongState for a draft and a credit note."""
     reference = reference_of(invoice)
-    if not settings.BANK_ACCOUNTS:
-        raise ProviderNotSetUp(_("set ACS_BANK_ACCOUNTS: the accounts that invoices are paid to"))
-    return Asked(Payment.Provider.BANK, open_amount(invoice), invoice.currency, reference, settings.BANK_ACCOUNTS[0])
+    account = settings.BANK_ACCOUNTS[0] if settings.BANK_ACCOUNTS else invoice.seller.get("bank", "")
+    return Asked(Payment.Provider.BANK, open_amount(invoice), invoice.currency, reference, account)
 
 
 def received(entry: StatementEntry, amount: int, times: int) -> Received:

@@ -17,7 +17,7 @@ LENGTH = 14  # of ours
 
 
 def reference_of(invoice: Invoice) -> str:
-    """The invoice's reference, made when it is first asked for and the same ever after. Raises: WrongState for a draft and a credit note."""
+    """The invoice's reference, made when it is finalised (or, of an older one, first asked for) and the same ever after. Raises: WrongState for a draft and a credit note."""
     if invoice.state == Invoice.State.DRAFT or invoice.kind != Invoice.Kind.INVOICE:
         raise WrongState(_("only finalised invoices are paid"))
     made, _new = PaymentReference.objects.get_or_create(invoice=invoice, defaults={"reference": made_of(invoice.pk)})

@@ -69,9 +69,9 @@ class Command(VerbCommand):
         csv.add_argument("--date-format", default="%Y-%m-%d", help="as strptime reads it, such as %%d.%%m.%%Y")
         csv.add_argument("--currency", default="", help="of all entries, where no column says it")
 
-    def do_import(self, *, file: str, format: str, **options: Any) -> None:
+    def do_import(self, *, file: str, **options: Any) -> None:
         name, data = Path(file).name, _read(file)
-        if format == "camt":
+        if options["format"] == "camt":
             done = importing.from_camt(data, name=name, **self.acted)
         else:
             if not options["account"] or not options["encoding"]:

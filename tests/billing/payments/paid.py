@@ -7,7 +7,6 @@ from typing import Any
 
 from billing import invoicing, subscriptions
 from billing.models import Invoice, PlanVersion, Subscription
-from billing.payments.references import reference_of
 from tenants.models import Tenant
 from tests.billing import sold
 from tests.billing.invoices.used import after
@@ -27,9 +26,7 @@ def invoice(tenant: Tenant | None = None, *, of: PlanVersion | None = None, now:
         subscriptions.start(tenant, of or sold.version(), **sold.TOLD)
     made = invoicing.draft(Subscription.objects.of(tenant).get(), JUNE, now=now)
     assert made is not None
-    issued = invoicing.finalise(made, now=now, **TOLD)
-    reference_of(issued)
-    return issued
+    return invoicing.finalise(made, now=now, **TOLD)
 
 
 def again(made: Invoice) -> Invoice:

@@ -18,7 +18,7 @@ from tests.billing.payments.paid import TOLD, again, invoice
 from tests.fakes import stripe_http
 
 pytestmark = pytest.mark.django_db
-DOOR = "/api/v1/payments/stripe"
+DOOR = "/webhooks/stripe"
 
 
 @pytest.fixture
