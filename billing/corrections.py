@@ -14,11 +14,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from billing import invoicing
-from billing.models import Correction, Invoice, InvoiceLine, Payment
+from billing.models import Correction, Invoice, InvoiceLine
+from billing.owed import paid_of
 from billing.papers import foot, line_rows
 from billing.rating import frozen
 from billing.rating.cycles import Range
@@ -96,11 +97,6 @@ def open_amount(invoice: Invoice) -> int:
         return 0
     set_off = int(invoice.credit_notes.exclude(state=State.DRAFT).aggregate(sum=Sum("set_off"))["sum"] or 0)
     return invoice.payable - set_off - paid_of(invoice)
-
-
-def paid_of(invoice: Invoice) -> int:
-    """What payments have paid of it, less what was undone, in minor units."""
-    return int(Payment.objects.of(invoice.tenant_id).filter(invoice=invoice).aggregate(sum=Sum(F("amount") - F("credited")))["sum"] or 0)
 
 
 def _less(now: Iterable[dict[str, Any]], held: Invoice) -> list[dict[str, Any]]:

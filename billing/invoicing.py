@@ -17,6 +17,7 @@ from billing import numbering
 from billing.concessions import balance_of
 from billing.errors import UnknownInvoice
 from billing.models import BillingAccount, CreditEntry, Invoice, InvoiceLine, Subscription
+from billing.owed import paid_of
 from billing.papers import Paper, drafted, paper_of
 from billing.payments.references import reference_of
 from billing.rating.cycles import Range
@@ -93,6 +94,8 @@ def void(invoice: Invoice, *, now: datetime, actor: str, reason: str = "") -> In
     held = _locked(invoice)
     if held.kind != Kind.INVOICE or held.credit_notes.exists():
         raise WrongState(_("it has credit notes, or is one"))
+    if paid_of(held):
+        raise WrongState(_("something has been paid of it: credit it, or undo the payments"))
     _enter(held, held.spent - held.carried, f"void:{held.pk}", now=now, actor=actor)
     _become(held, State.VOID, State.FINALISED, settled_at=now)
     audit.record("invoice.void", actor=actor, tenant=held.tenant, target=held.name, now=now, reason=reason)

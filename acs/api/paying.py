@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -31,7 +31,8 @@ class FileParser(StrictJsonParser):
 class PaymentView(View):
     """What the addresses of payments share."""
 
-    scope, ordering = "billing", ("-id",)
+    scope = "billing"
+    ordering: Any = ("-id",)
 
 
 class Payments(PaymentView):
@@ -83,7 +84,7 @@ class Statements(PaymentView):
     """Statements of the operator's bank accounts: imported whole or not at all, the same file once."""
 
     operator_only = True
-    parser_classes: ClassVar[Any] = (FileParser,)
+    parser_classes: Any = (FileParser,)
 
     @extend_schema(operation_id="billing_statements_list", responses=answers({200: shapes.StatementShape(many=True)}, 400))
     def get(self, request: Request) -> Response:  # noqa: ARG002

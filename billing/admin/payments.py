@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html_join
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing import dunning, invoicing
@@ -76,7 +77,7 @@ class StatementAdmin(OperatorAdmin):
             return importing.from_camt(data, name=name, **act.told).statement, ""
         missing = [each for each in ("account", "encoding", "delimiter", "decimal", "columns") if not said[each]]
         if missing:
-            raise MalformedRequest(dict.fromkeys(missing, _("needed for CSV")))
+            raise MalformedRequest(dict.fromkeys(missing, _t("needed for CSV")))
         facts = {each: said[each] for each in ("account", "encoding", "delimiter", "decimal", "date_format", "currency")}
         return importing.from_csv(data, Shape(columns=_columns(said["columns"]), **facts), name=name, **act.told).statement, ""
 
@@ -85,7 +86,7 @@ def _columns(text: str) -> dict[str, str]:
     """Raises: MalformedRequest."""
     pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
     if any(name.strip() not in COLUMNS or not heading.strip() for name, _equals, heading in pairs):
-        raise MalformedRequest({"columns": _("a line for each: name=heading")})
+        raise MalformedRequest({"columns": _t("a line for each: name=heading")})
     return {name.strip(): heading.strip() for name, _equals, heading in pairs}
 
 

@@ -18,6 +18,7 @@ from billing.payments.entries import Contents, Entry, account_of, minor, once
 
 NAMESPACE = re.compile(r"urn:iso:std:iso:20022:tech:xsd:camt\.053\.001\.0([2-8])")
 BOOKED = "BOOK"
+NONE = ("NONREF", "NOTPROVIDED")  # what banks write that have nothing to say
 
 
 def read(data: bytes) -> Contents:
@@ -68,7 +69,8 @@ def _account(statement: Element) -> str:
 
 def _entries(entry: Element, account: str) -> Iterator[Entry]:
     """One, or as many as the transfers that it sums up."""
-    reference = _text(entry, "AcctSvcrRef") or _text(entry, "NtryRef") or _text(entry, "NtryDtls/TxDtls/Refs/AcctSvcrRef")
+    told = (_text(entry, place) for place in ("AcctSvcrRef", "NtryRef", "NtryDtls/TxDtls/Refs/AcctSvcrRef"))
+    reference = next((each for each in told if each and each not in NONE), "")
     if not reference:
         raise StatementRefused(_("an entry has no reference of the bank: it could be imported twice"))
     where = _("entry %(reference)s") % {"reference": reference}
@@ -99,9 +101,7 @@ def _told(entry: Entry, details: list[Element]) -> Entry:
 
 def _words(one: Element) -> Iterator[str]:
     places = ("RmtInf/Strd/CdtrRefInf/Ref", "RmtInf/Ustrd", "Refs/EndToEndId", "AddtlTxInf")
-    yield from (
-        found.text.strip() for place in places for found in one.findall(place) if found.text and found.text.strip() != "NOTPROVIDED"
-    )
+    yield from (found.text.strip() for place in places for found in one.findall(place) if found.text and found.text.strip() not in NONE)
 
 
 def _part(one: Element, where: str) -> tuple[int, str] | None:

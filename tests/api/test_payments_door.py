@@ -94,9 +94,9 @@ def test_a_page_to_pay_by_card_is_made_for_operators(made, settings):
     with stripe_http.serving() as fake:
         settings.STRIPE_API, settings.STRIPE_KEY = fake.url, "sk_test_only-in-tests"
         assert chief.post(address).json()["url"].endswith("/cs_1")
-        fake.fails, settings.STRIPE_KEY = 500, "sk_test_other"
-        made.payment_links.update(expires_at=timezone.now())
-        assert said(chief.post(address)) == (503, "payment-provider-away")
+        assert chief.post(address).json()["url"].endswith("/cs_1")
+        other, fake.fails = invoice(), 500
+        assert said(chief.post(f"tenants/{other.tenant.account}/invoices/{other.name}/payment")) == (503, "payment-provider-away")
     assert said(program_of(made.tenant, "billing:read").post(address)) == (403, "missing-scope")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billing import concessions, invoicing
+from billing import concessions, corrections, invoicing
 from billing.corrections import open_amount
 from billing.errors import StatementRefused
 from billing.models import CreditEntry, Payment, Statement, StatementEntry
@@ -154,7 +154,7 @@ def test_transfers_of_one_entry_are_told_apart_by_their_amounts():
         (camt(entry("1.00"), account="FR1420041010050500013M02606"), "no account of ours"),
         (camt(entry("1.005")), "no amount"),
         (camt(entry("1,00")), "no amount"),
-        (camt(entry("1.00"), entry("1.00", reference="")), "no reference"),
+        (camt(entry("1.00"), entry("1.00", reference="NONREF")), "no reference"),
         (camt(entry("1.00"), entry("2.00")), "two different entries"),
         (camt(entry("1.00"), balances=balance("OPBD", "5.00") + balance("CLBD", "9.00")), "missing"),
         (camt(entry("1.00")).replace(b"<Dt>2026-07-03</Dt>", b"<Dt>3 July</Dt>"), "value date"),
@@ -266,6 +266,16 @@ def test_nothing_is_undone_of_which_the_balance_has_gone():
     concessions.credit(made.tenant, -100, reason="paid out", **DONE)
     with pytest.raises(WrongState):
         assigning.undo(Payment.objects.across_tenants().get(), reason="no", **DONE)
+
+
+def test_an_invoice_of_which_something_is_paid_is_not_voided_but_credited():
+    made = invoice()
+    take(entry("10.00", reference_of(made)))
+    with pytest.raises(WrongState):
+        invoicing.void(again(made), **DONE)
+    note = corrections.credit_whole(again(made), reason="wrong", **DONE).credit_note
+    assert (note.set_off, note.carried, again(made).state) == (2451, 1000, "paid")
+    assert concessions.balance_of(made.tenant, "EUR") == 1000
 
 
 def test_money_for_a_void_invoice_goes_to_the_balance():
