@@ -24,6 +24,12 @@ def reference_of(invoice: Invoice) -> str:
     return made.reference
 
 
+def printed(invoice: Invoice) -> str:
+    """As it stands on the document; empty on a preview."""
+    made = PaymentReference.objects.filter(invoice=invoice.pk).first() if invoice.pk else None
+    return shown(made.reference) if made else ""
+
+
 def made_of(number: int) -> str:
     """`RF`, two check digits, and the number in ten digits."""
     body = f"{number:010d}"
