@@ -303,6 +303,8 @@ SPECTACULAR_SETTINGS = {
         "MovePlanKind": "placement.models.MovePlan.Kind",
         "AlertKind": "placement.models.Alert.Kind",
         "ClusterKind": "placement.models.Cluster.Kind",
+        "InvoiceKind": "billing.models.Invoice.Kind",
+        "InvoiceState": "billing.models.Invoice.State",
         "PriceKind": "billing.models.PriceComponent.Kind",
     },
 }

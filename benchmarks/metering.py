@@ -1,4 +1,5 @@
-"""Online time: one poll of ten thousand, a hundred thousand and a million devices with two percent of transitions, the sums made of it, and how storage grows."""
+"""Online time: one poll of ten thousand, a hundred thousand and a million devices with two percent of transitions, the sums made of it, how storage grows; the
+close of a month."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
+from benchmarks.months import SELLER, close_of_a_month
 from benchmarks.report import Report, arguments
 from benchmarks.services import Services, add_cluster, services
 
 SIZES = (10_000, 100_000, 1_000_000)
-TENANTS = 20
+TENANTS = 4
 SESSIONS_A_DAY = 4  # of a device: a laptop that is opened twice and carried once, a phone that sleeps
 EVERY = timedelta(seconds=30)
 DEVICES = """
@@ -30,12 +32,13 @@ def main() -> None:
         made.manage("plan", "create", "bench", "--title", "Bench", "--max-devices", "1000000")
         for number in range(TENANTS):
             made.manage("tenant", "create", f"bench-{number}", "--plan", "bench")
-        os.environ.update(made.environment("worker"), DJANGO_SETTINGS_MODULE="acs.settings")
+        os.environ.update(made.environment("worker"), DJANGO_SETTINGS_MODULE="acs.settings", ACS_SELLER=SELLER)
         import django
 
         django.setup()
         for size in SIZES[:2] if options.quick else SIZES:
             measure(report, made, size)
+        close_of_a_month(report, made, 500 if options.quick else 10_000)
     report.close()
 
 

@@ -22,7 +22,7 @@ from billing import invoicing
 from billing.errors import BillingError, NoSeller
 from billing.invoicing import check_over
 from billing.metering import coverage
-from billing.models import ClosedPeriod, Invoice, Subscription
+from billing.models import ClosedPeriod, Invoice, Subscription, SubscriptionPhase
 from billing.numbering import seller
 from billing.rating.cycles import Range
 from tenants.errors import TenantError
@@ -126,8 +126,7 @@ def unwatched(period: Range) -> tuple[Unwatched, ...]:
 
 def of_period(period: Range) -> QuerySet[Subscription, Subscription]:
     """The subscriptions that were in force in it."""
-    phases = Subscription._meta.get_field("phases").related_model.objects  # type: ignore[union-attr]
-    touching = phases.filter(subscription=OuterRef("pk"), during__overlap=DateTimeTZRange(period.start, period.end))
+    touching = SubscriptionPhase.objects.filter(subscription=OuterRef("pk"), during__overlap=DateTimeTZRange(period.start, period.end))
     return Subscription.objects.across_tenants().filter(Exists(touching))
 
 
@@ -169,5 +168,6 @@ def _finalised(subscription: Subscription, period: Range, now: datetime, actor: 
     stored = Invoice.objects.across_tenants().filter(subscription=subscription, **kinds)
     if (issued := stored.exclude(state__in=[Invoice.State.DRAFT, Invoice.State.VOID]).first()) is not None:
         return issued  # finalised by hand
-    made = invoicing.draft(subscription, period, now=now)
+    invoicing.lock_balance(subscription)
+    made = invoicing.renew(subscription, period, now=now)
     return invoicing.issue(made, now=now, actor=actor) if made else None

@@ -6,7 +6,7 @@ reckoning to the cent, tax too. A correction that comes to more is told and neve
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -125,9 +125,9 @@ def _note(held: Invoice, taxes: list[dict[str, Any]], reason: str, now: datetime
 def _changes(held: Invoice, fresh: Sequence[InvoiceLine]) -> list[InvoiceLine]:
     """A row for each line that differs from what the invoice and its credit notes say of it."""
     stored = {_key(row): row for row in held.lines.order_by("position")}
-    credited = InvoiceLine.objects.filter(invoice__corrects=held).values_list("corrects", "component", "amount", "quantity")
-    changed, quantities = Counter[int](), dict.fromkeys((row.pk for row in stored.values()), Decimal(0))
-    for corrected, _component, amount, quantity in credited:
+    changed: Counter[int | None] = Counter()
+    quantities: defaultdict[int | None, Decimal] = defaultdict(Decimal)
+    for corrected, amount, quantity in InvoiceLine.objects.filter(invoice__corrects=held).values_list("corrects", "amount", "quantity"):
         changed[corrected] += amount
         quantities[corrected] += quantity
     by_key = {_key(row): row for row in fresh}

@@ -50,7 +50,7 @@ def preview(tenant: Tenant, period: Range, now: datetime) -> Paper | None:
 def draft(subscription: Subscription, period: Range, *, now: datetime) -> Invoice | None:
     """The draft of a period, made anew; None where there is nothing to bill. Raises: WrongState when the period is finalised; what `reckon` does."""
     lock(subscription)
-    return _draft(subscription, period, now=now)
+    return renew(subscription, period, now=now)
 
 
 @transaction.atomic
@@ -65,7 +65,7 @@ def finalise(invoice: Invoice, *, now: datetime, actor: str) -> Invoice:
     if held.state != State.DRAFT:
         return held
     check_over(Range(held.period_start, held.period_end), now)
-    made = _draft(subscription, Range(held.period_start, held.period_end), now=now)
+    made = renew(subscription, Range(held.period_start, held.period_end), now=now)
     if made is None:
         raise WrongState(_("there is nothing to bill in this period"))
     return issue(made, now=now, actor=actor)
@@ -84,7 +84,7 @@ def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
         reference_of(made)
     if made.payable == 0:
         _become(made, State.PAID, State.FINALISED, settled_at=now)
-    return Invoice.objects.across_tenants().select_related("tenant").get(pk=made.pk)
+    return made
 
 
 @transaction.atomic
@@ -151,6 +151,11 @@ def by_name(name: str, *, of: Tenant | None = None) -> Invoice:
 def lock(subscription: Subscription) -> None:
     """The rows that order a tenant's invoices and its balance, ours until commit."""
     Subscription.objects.across_tenants().select_for_update(of=("self",)).get(pk=subscription.pk)
+    lock_balance(subscription)
+
+
+def lock_balance(subscription: Subscription) -> None:
+    """The second of them, for those who hold the first."""
     BillingAccount.objects.of(subscription.tenant_id).select_for_update(of=("self",)).first()
 
 
@@ -160,7 +165,8 @@ def check_over(period: Range, now: datetime) -> None:
         raise WrongState(_("the period is not over yet"))
 
 
-def _draft(subscription: Subscription, period: Range, *, now: datetime) -> Invoice | None:
+def renew(subscription: Subscription, period: Range, *, now: datetime) -> Invoice | None:
+    """`draft` for those who hold the locks of `lock`."""
     held = Invoice.objects.across_tenants().filter(subscription=subscription, period_start=period.start, kind=Kind.INVOICE)
     before = held.exclude(state=State.VOID).first()
     if before is not None and before.state != State.DRAFT:
@@ -188,7 +194,8 @@ def _become(invoice: Invoice, state: str, *seen: str, **facts: Any) -> None:
     """Raises: WrongState."""
     if Invoice.objects.across_tenants().filter(pk=invoice.pk, state__in=seen).update(state=state, **facts) != 1:
         raise WrongState(_("an invoice that is “%(state)s” does not become that") % {"state": invoice.get_state_display()})
-    invoice.state = state
+    for name, value in {"state": state, **facts}.items():
+        setattr(invoice, name, value)
 
 
 def _enter(invoice: Invoice, amount: int, reference: str, *, now: datetime, actor: str) -> None:

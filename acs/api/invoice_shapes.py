@@ -9,12 +9,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
-from acs.api.shapes import ModelShape
+from acs.api.metering import DayShape
+from acs.api.shapes import ModelShape, example
 from billing.models import Invoice, InvoiceLine
 
 MINOR = "In minor units: whole cents, or whole yen."
 
 
+@example({"reason": "the uplink was down on 11 June"})
 class ReasonShape(Fields):
     reason = serializers.CharField(max_length=300, help_text="Why; it stands on a credit note, and in the audit.")
 
@@ -93,18 +95,12 @@ class CorrectedShape(serializers.Serializer[Any]):
     credit_note = InvoiceShape(allow_null=True)
 
 
-class DayShape(serializers.Serializer[Any]):
-    day = serializers.DateField()
-    active_devices = serializers.IntegerField()
-    device_seconds = serializers.IntegerField()
-
-
-class DeviceShape(serializers.Serializer[Any]):
+class DrilledDevice(serializers.Serializer[Any]):
     device_id = serializers.UUIDField()
     device_seconds = serializers.IntegerField(help_text="Of the whole day.")
 
 
-class PollShape(serializers.Serializer[Any]):
+class DrilledPoll(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     started_at = serializers.DateTimeField()
     outcome = serializers.CharField()
@@ -112,7 +108,7 @@ class PollShape(serializers.Serializer[Any]):
     online = serializers.IntegerField()
 
 
-class SessionShape(serializers.Serializer[Any]):
+class DrilledSession(serializers.Serializer[Any]):
     cluster_id = serializers.CharField(source="shown.cluster_id")
     node_id = serializers.IntegerField(source="shown.node_id")
     began = serializers.DateTimeField(source="shown.began")
@@ -120,15 +116,15 @@ class SessionShape(serializers.Serializer[Any]):
     reason = serializers.CharField(source="shown.reason", allow_blank=True, help_text="Why it ended; empty: it had not.")
     last_seen = serializers.DateTimeField(source="shown.last_seen", allow_null=True)
     billed = serializers.IntegerField(source="shown.billed", help_text="Seconds of it that count.")
-    polls = PollShape(many=True)
+    polls = DrilledPoll(many=True)
 
 
 class DrillShape(serializers.Serializer[Any]):
     """One of the three, as `day` and `device` ask."""
 
     days = DayShape(many=True, required=False)
-    devices = DeviceShape(many=True, required=False)
-    sessions = SessionShape(many=True, required=False)
+    devices = DrilledDevice(many=True, required=False)
+    sessions = DrilledSession(many=True, required=False)
 
 
 NOTHING_TO_BILL = _("There is nothing to bill in this month.")

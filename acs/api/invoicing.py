@@ -132,9 +132,9 @@ class LineOfInvoice(InvoiceView):
         found: InvoiceLine = self.one(rows, position=line)
         asked = self.filters.of_query(request)
         day, device = asked.get("day"), asked.get("device")
-        if device and not day:
+        if device and day is None:
             raise MalformedRequest({"day": "a device's sessions are of a day"})
-        if device:
+        if device and day:
             return Response(shapes.DrillShape({"sessions": drilling.sessions(found, day, device)}).data)
         told = {"devices": drilling.devices(found, day)} if day else {"days": drilling.days(found)}
         return Response(shapes.DrillShape(told).data)

@@ -8,11 +8,12 @@ from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from acs.api.invoice_shapes import MINOR
-from acs.api.shapes import ModelShape
+from acs.api.shapes import ModelShape, example
 from billing.models import DunningCase, Payment, Statement, StatementEntry
 from billing.payments.delimited import ENCODINGS
 
 
+@example({"format": "camt", "name": "june.xml", "content": "PERvY3VtZW50Lz4="})
 class StatementFile(Fields):
     """A statement. Of CSV everything about how the bank writes it has to be said; of CAMT.053 nothing."""
 
@@ -28,11 +29,13 @@ class StatementFile(Fields):
     currency = serializers.CharField(max_length=3, required=False, help_text="CSV: of all entries, where no column says it.")
 
 
+@example({"invoice": "INV-2026-000001", "amount": 2000})
 class AssignedEntry(Fields):
     invoice = serializers.CharField(max_length=32, help_text="Its number.")
     amount = serializers.IntegerField(min_value=1, required=False, help_text=f"Only so much of it. {MINOR}")
 
 
+@example({"reason": "the wrong invoice"})
 class UndoneShape(Fields):
     reason = serializers.CharField(max_length=300, help_text="Why; it stands in the audit.")
 

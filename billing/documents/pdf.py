@@ -34,7 +34,7 @@ def render(paper: Paper) -> bytes:
         ignore_system_fonts=True,
         format="pdf",
         sys_inputs={"told": json.dumps(told, ensure_ascii=False)},
-        timestamp=invoice.issued_at or invoice.made_at,
+        timestamp=(invoice.issued_at or invoice.made_at).replace(microsecond=0),
     )
     return bytes(made)
 

@@ -12,7 +12,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from billing import concessions, invoicing
-from billing.models import ClosedPeriod, DunningCase, Invoice, PaymentLink, ProviderEvent, QuotaWarning
+from billing.models import ClosedPeriod, Correction, DunningCase, Invoice, Meter, PaymentLink, ProviderEvent, QuotaWarning, UsageHour
 from billing.payments import importing, ledger
 from billing.payments.received import Received
 from billing.payments.references import reference_of
@@ -101,6 +101,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
         )
         engine_rows(cluster, n, now)
         billing_rows(n, now)
+        metering_rows(cluster, tenant, n, now)
     audit.seal_all()
 
 
@@ -132,6 +133,15 @@ def paid_rows(n: int, now) -> Invoice:
     )
     ProviderEvent.objects.create(pk=f"till-{n}", kind="checkout.session.completed", object_id="cs_1", said_at=now, received_at=now)
     return made
+
+
+def metering_rows(cluster, tenant, n: int, now) -> None:
+    """A cluster that is counted, an hour of use, a correction."""
+    Meter.objects.get_or_create(cluster=cluster, defaults={"last_ok": now})
+    UsageHour.objects.create(tenant=tenant, cluster=cluster, hour=now.replace(minute=0, second=0, microsecond=0), seconds=60)
+    Correction.objects.create(
+        cluster=cluster, since=now - timedelta(hours=1), until=now, reason=f"till-{n}", made_by="system:tests", made_at=now
+    )
 
 
 def engine_rows(cluster, n: int, now) -> None:

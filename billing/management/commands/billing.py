@@ -88,7 +88,7 @@ class Command(VerbCommand):
             period = month(text)
         except ArgumentTypeError as error:
             raise CommandError(f"{number!r} names no draft: ACCOUNT/MONTH ({error})") from error
-        found = _subscription(account).invoices.filter(period_start=period.start, state=Invoice.State.DRAFT).first()
+        found = Invoice.objects.of(tenant_of(account)).filter(period_start=period.start, state=Invoice.State.DRAFT).first()
         if found is None:
             raise CommandError(f"{account} has no draft for {text}: `manage.py billing draft` makes one.")
         self._say(_paper(paper_of(invoicing.finalise(found, **self.acted))))
