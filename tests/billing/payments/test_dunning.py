@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from acs import tasks
 from billing import concessions, dunning, invoicing, settling, subscriptions, warnings
 from billing.models import DunningCase, QuotaWarning, Subscription
 from billing.payments import importing, ledger
@@ -150,6 +151,16 @@ def test_the_schedule_reviews_those_who_owe_and_those_who_did():
     run_to(made, 1)
     invoicing.void(again(made), now=days(made, 2), **TOLD)
     assert dunning.due(now=days(made, 2)) == [str(made.tenant_id)]
+
+
+def test_the_scheduled_tasks_do_what_their_names_say(settings):
+    settings.STRIPE_KEY = ""
+    made = invoice()  # of a June that is over for long
+    for _ in range(2):
+        tasks.review_tenant(str(made.tenant_id))
+    assert DunningCase.objects.of(made.tenant).get().stage == "restricted"
+    for task in (tasks.match_payments, tasks.reconcile_cards, tasks.warn_of_quotas):
+        task()
 
 
 def test_a_restricted_tenant_gets_no_new_keys_and_keeps_its_devices(fleet_cluster):
