@@ -54,7 +54,7 @@ class AlreadyEnrolled(Exception):
 def bootstrap(request: BootstrapRequest, *, now: datetime) -> Admission:
     """Admit one device.
 
-    Raises: BadCredential, UnknownAccount, TenantSuspended, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests, RegistrationRefused,
+    Raises: BadCredential, UnknownAccount, TenantSuspended, PaymentOverdue, QuotaExceeded, RegionNotInPlan, NoClusterAvailable, TooManyRequests, RegistrationRefused,
         ApprovalPending, IdempotencyMismatch, MalformedRequest, ClusterError (acs/errors.py gives each its HTTP status and code).
     """
     if request.proof is None:
@@ -110,6 +110,7 @@ def _admit(digest: bytes, request: BootstrapRequest, now: datetime) -> Admission
                 )
                 if who is not None:
                     entitlement.refuse_suspended(who.tenant_state)
+                    entitlement.refuse_overdue(who.restricted)
                     entitlement.refuse_unproven(who)
                     entitlement.refuse_unwanted(who.enrolment_state, who.approval, request, who.tenant_id, who.enrolment_key_id)
                     _refuse_offline(who)
@@ -152,6 +153,7 @@ def _place(digest: bytes, request: BootstrapRequest, now: datetime) -> None:
     if key is None:
         raise BadCredential
     entitlement.refuse_suspended(key.tenant.state)
+    entitlement.refuse_overdue(key.tenant.restricted_at is not None)
     known = Enrolment.objects.of(key.tenant).filter(registration_id=request.registration_id).values_list("state", flat=True).first()
     entitlement.refuse_unwanted(known or "", key.approval, request, key.tenant.pk, key.pk)
     near = "" if request.want_region or key.want_region else nearness.near(request.address, request.country)

@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 from django.conf import settings
 
@@ -25,6 +26,10 @@ app.conf.beat_schedule = {
     "reassess": {"task": "acs.tasks.reassess_all", "schedule": 3600.0, "options": {"expires": 3600}},
     "waiting": {"task": "acs.tasks.serve_waiting", "schedule": 10.0, "options": {"expires": 10}},
     "subscriptions": {"task": "acs.tasks.settle_subscriptions", "schedule": 60.0, "options": {"expires": 60}},
+    "overdue": {"task": "acs.tasks.review_overdue", "schedule": 3600.0, "options": {"expires": 3600}},
+    "matches": {"task": "acs.tasks.match_payments", "schedule": 300.0, "options": {"expires": 300}},
+    "cards": {"task": "acs.tasks.reconcile_cards", "schedule": crontab(hour=3, minute=17), "options": {"expires": 3600}},
+    "quotas": {"task": "acs.tasks.warn_of_quotas", "schedule": 600.0, "options": {"expires": 600}},
     "spent": {"task": "acs.tasks.forget_spent", "schedule": 60.0, "options": {"expires": 60}},
     "issuers": {"task": "acs.tasks.refresh_issuers", "schedule": 60.0, "options": {"expires": 60}},
     "usage": {"task": "acs.tasks.roll_usage", "schedule": float(settings.USAGE_SECONDS), "options": {"expires": settings.USAGE_SECONDS}},

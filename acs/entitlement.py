@@ -15,7 +15,7 @@ from acs.door import BootstrapRequest
 from placement import grants
 from placement.standing import Standing
 from tenants import enrolments
-from tenants.errors import ApprovalPending, MalformedRequest, RegistrationRefused, TenantSuspended
+from tenants.errors import ApprovalPending, MalformedRequest, PaymentOverdue, RegistrationRefused, TenantSuspended
 from tenants.models import Enrolment, Tenant
 
 
@@ -64,3 +64,9 @@ def refuse_suspended(state: str) -> None:
     """Raises: TenantSuspended."""
     if state != Tenant.State.ACTIVE:
         raise TenantSuspended(_("the tenant is closed") if state == Tenant.State.CLOSED else _("the tenant is suspended"))
+
+
+def refuse_overdue(restricted: bool) -> None:
+    """Raises: PaymentOverdue."""
+    if restricted:
+        raise PaymentOverdue(_("a payment of the tenant is overdue: there are no new keys until it has come"))

@@ -49,6 +49,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.UnknownAccount: Problem("unknown-account", 404, _("No tenant has this account.")),
     tenants.QuotaExceeded: Problem("quota-exceeded", 403, _("Every device slot of the tenant is taken.")),
     tenants.TenantSuspended: Problem("tenant-suspended", 403, _("The tenant is suspended.")),
+    tenants.PaymentOverdue: Problem(
+        "payment-overdue", 403, _("A payment of the tenant is overdue: it gets no new keys until it has come.")
+    ),
     tenants.IdempotencyMismatch: Problem("idempotency-mismatch", 422, _("This idempotency key was used for another request.")),
     tenants.TooManyRequests: Problem("too-many-requests", 429, _("Too many requests.")),
     tenants.WrongState: Problem("wrong-state", 409, _("That does not fit the present state.")),
@@ -80,6 +83,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
     billing.NotRateable: Problem("not-rateable", 409, _("What was agreed for the month cannot be put on one invoice.")),
     billing.NoSeller: Problem("no-seller", 503, _("It is not configured who issues invoices.")),
     billing.NoInvoiceFont: Problem("no-invoice-font", 503, _("The service has no font for this invoice.")),
+    billing.StatementRefused: Problem("statement-refused", 422, _("The statement cannot be imported; nothing of it was.")),
+    billing.BadSignature: Problem("bad-signature", 400, _("The message is not the payment provider's, or too old.")),
+    billing.ProviderNotSetUp: Problem("payment-provider-not-set-up", 409, _("The payment provider is not set up.")),
+    billing.ProviderRefused: Problem("payment-provider-refused", 502, _("The payment provider refused.")),
+    billing.ProviderAway: Problem("payment-provider-away", 503, _("The payment provider does not answer."), 60),
     rest.NotAuthenticated: Problem("bad-credential", 401, _("A credential is needed.")),
     rest.AuthenticationFailed: Problem("bad-credential", 401, _("The credential is not valid.")),
     rest.PermissionDenied: Problem("missing-scope", 403, _("The credential lacks the scope for this.")),

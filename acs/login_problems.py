@@ -60,6 +60,10 @@ SUSPENDED = Problem(
     "tenant-suspended", 403, _("This network is suspended"), _("It takes no new devices for now. Nothing was registered."),
     _("Ask an owner of the network, or the operator of this service, why."),
 )  # fmt: skip
+OVERDUE = Problem(
+    "payment-overdue", 403, _("A payment is overdue"), _("This network takes no new devices until it has been paid for. Nothing was registered."),
+    _("Ask an owner of the network to see to it, then open the address again."),
+)  # fmt: skip
 FULL = Problem(
     "quota-exceeded", 403, _("Every device slot is taken"),
     _("The network has as many devices as its plan allows, or keys that were handed out and not used yet. Nothing was registered."),
@@ -93,6 +97,7 @@ SIGN_INS = Problem(
 PAGES: dict[type[Exception], Problem] = {
     tenants.NotEntitled: NOBODY,
     tenants.TenantSuspended: SUSPENDED,
+    tenants.PaymentOverdue: OVERDUE,
     tenants.QuotaExceeded: FULL,
     tenants.TooManyRequests: TOO_MANY,
     placement.LoginTaken: TAKEN,

@@ -126,6 +126,28 @@ PAGES: dict[str, Page] = {
         _("The invoice has characters for which the service has no font."),
         _("Operators: install fonts-noto-cjk, or name a folder with such a font in ACS_INVOICE_FONTS."),
     ),
+    "payment-overdue": Page(
+        _("An invoice of the tenant is past its due date: its devices stay as they are, and it gets no new keys."),
+        _("Pay the invoice, with its reference on the transfer; new keys are given as soon as the payment has been entered."),
+    ),
+    "statement-refused": Page(
+        _("The statement cannot be read, does not add up, or is not of an account of the operator's. Nothing of it was imported."),
+        _("“detail” says what is wrong and where. Ask the bank for the file again, or say how it is written; then import it again."),
+    ),
+    "bad-signature": Page(
+        _("The message is not signed by the payment provider, was changed on its way, or is more than five minutes old."),
+        _("Operators: compare ACS_STRIPE_WEBHOOK_SECRETS with the provider's, and the clock with the time."),
+    ),
+    "payment-provider-not-set-up": Page(
+        _("Card payments need an account at the payment provider, and nobody has said which."),
+        _("Operators: set ACS_STRIPE_KEY and ACS_STRIPE_WEBHOOK_SECRETS, as the README tells. Pay by transfer meanwhile."),
+    ),
+    "payment-provider-refused": Page(
+        _("The payment provider said no; “detail” has its words."), _("Pay by transfer, or ask the operator of this service.")
+    ),
+    "payment-provider-away": Page(
+        _("The payment provider does not answer, or cannot be understood."), _("Come back after the seconds that Retry-After names.")
+    ),
     "coupon-refused": Page(
         _("The coupon is unknown, in another currency, not redeemable any more, or redeemed already."),
         _("“detail” says which of these it is."),

@@ -22,7 +22,7 @@ from placement.errors import ClusterUnreachable, LoginTaken, PlacementError
 from placement.models import Binding, Cluster, DeviceLogin
 from placement.names import account_of_host, cluster_of_page
 from tenants import members
-from tenants.errors import NotEntitled, QuotaExceeded, TenantError, TenantSuspended
+from tenants.errors import NotEntitled, PaymentOverdue, QuotaExceeded, TenantError, TenantSuspended
 from tenants.models import Membership, Tenant
 
 State = DeviceLogin.State
@@ -100,9 +100,11 @@ def _show(request: HttpRequest, visit: Visit) -> HttpResponse:
 
 
 def _offer(request: HttpRequest, visit: Visit, tenant: Tenant) -> HttpResponse:
-    """What is about to be approved. Raises: TenantSuspended, QuotaExceeded, LivesElsewhere, ClusterUnreachable."""
+    """What is about to be approved. Raises: TenantSuspended, PaymentOverdue, QuotaExceeded, LivesElsewhere, ClusterUnreachable."""
     if tenant.state != Tenant.State.ACTIVE:
         raise TenantSuspended(tenant.account)
+    if tenant.restricted_at is not None:
+        raise PaymentOverdue(tenant.account)
     if not tenant.quota.free:
         raise QuotaExceeded(tenant.account)
     binding, opened = Binding.objects.of(tenant).select_related("cluster").first(), visit.opened

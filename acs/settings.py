@@ -139,6 +139,13 @@ if SELLER and not {"name", "address", "country", "tax_id"} <= SELLER.keys():
 if not all(re.fullmatch("[A-Z0-9]{0,8}", SELLER.get(name, "")) for name in ("entity", "series", "credit_series")):
     raise ImproperlyConfigured("ACS_SELLER: entity, series and credit_series are up to eight capital letters and digits")
 INVOICE_DAYS = env.int("ACS_INVOICE_DAYS", default=14)  # until an invoice is due
+BANK_ACCOUNTS = env.list("ACS_BANK_ACCOUNTS", default=[])  # accounts (IBAN) that invoices are paid to, the first one is told to payers
+STRIPE_KEY = env.str("ACS_STRIPE_KEY", default="")
+STRIPE_WEBHOOK_SECRETS = env.list("ACS_STRIPE_WEBHOOK_SECRETS", default=[])  # a new one beside the old one while it is changed
+STRIPE_API = env.str("ACS_STRIPE_API", default="https://api.stripe.com").rstrip("/")
+DUNNING_DAYS = env.list("ACS_DUNNING_DAYS", cast=int, default=[14, 30])  # overdue until restricted, suspended and, with a third one, closed
+if len(DUNNING_DAYS) > 3 or any(days < 1 for days in DUNNING_DAYS) or sorted(set(DUNNING_DAYS)) != DUNNING_DAYS:
+    raise ImproperlyConfigured("ACS_DUNNING_DAYS names up to three growing numbers of days, such as 14,30,90")
 INVOICE_FONTS = env.list("ACS_INVOICE_FONTS", default=["/usr/share/fonts"])  # folders that PDFs find their fonts in
 STOCK_SHARE = env.float("ACS_STOCK_SHARE", default=0.5)  # of one core of an external cluster, for keys minted ahead and for its queue
 STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
@@ -337,6 +344,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        "stripe": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
         "httpcore2": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

@@ -11,9 +11,11 @@ from django.utils import timezone
 
 from acs import clocks, forgetting, metrics, queue, sweep, wiring
 from acs import poll as polling
-from billing import settling
+from billing import dunning, settling, warnings
+from billing.errors import ProviderAway
 from billing.metering import partitions, rolling
 from billing.models import Meter
+from billing.payments import cards, matching
 from placement import load, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
@@ -194,6 +196,36 @@ def settle_subscriptions() -> None:
 @shared_task
 def settle_subscription(subscription_id: int) -> None:
     settling.settle(subscription_id, now=timezone.now())
+
+
+@shared_task
+def review_overdue() -> None:
+    """Ask for a review of every tenant that owes something past its due date, or did."""
+    for tenant_id in dunning.due(now=timezone.now()):
+        review_tenant.apply_async((tenant_id,), expires=600)
+
+
+@shared_task
+def review_tenant(tenant_id: str) -> None:
+    dunning.review(Tenant.objects.select_related("plan").get(pk=tenant_id), now=timezone.now())
+
+
+@shared_task
+def match_payments() -> None:
+    """Entries that a killed import has left waiting."""
+    matching.match_waiting(now=timezone.now())
+
+
+@shared_task
+def reconcile_cards() -> None:
+    """What Stripe's messages have not told. While it is away, the next night looks again."""
+    with suppress(ProviderAway):
+        cards.reconcile(now=timezone.now())
+
+
+@shared_task
+def warn_of_quotas() -> None:
+    warnings.warn_all(now=timezone.now())
 
 
 @shared_task

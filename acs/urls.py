@@ -4,12 +4,13 @@ from django.contrib import admin
 from django.urls import include, path
 
 from acs import health, metrics, people, problems, register_pages
-from acs.api import schema
+from acs.api import cards, schema
 
 urlpatterns = [
     path("api/openapi.json", schema.openapi, name="openapi"),
     path("api/docs", schema.Docs.as_view(), name="docs"),
     path("api/v1/", include("acs.api.urls")),
+    path("webhooks/stripe", cards.stripe),
     path("problems/<slug:code>", problems.page, name="problem"),
     path("register/<path:auth_id>", register_pages.page, name="register"),
     path("accounts/", people.home, name="account_home"),

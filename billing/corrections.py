@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from billing import invoicing
 from billing.models import Correction, Invoice, InvoiceLine
+from billing.owed import paid_of
 from billing.papers import foot, line_rows
 from billing.rating import frozen
 from billing.rating.cycles import Range
@@ -91,10 +92,11 @@ def _correct(invoice: Invoice, *, reason: str, now: datetime, actor: str, whole:
 
 
 def open_amount(invoice: Invoice) -> int:
-    """What of an invoice its credit notes have left to be paid, in minor units; payments are kept elsewhere."""
+    """What of an invoice its credit notes and payments have left to be paid, in minor units."""
     if invoice.state not in (State.FINALISED, State.UNCOLLECTIBLE):
         return 0
-    return invoice.payable - int(invoice.credit_notes.exclude(state=State.DRAFT).aggregate(sum=Sum("set_off"))["sum"] or 0)
+    set_off = int(invoice.credit_notes.exclude(state=State.DRAFT).aggregate(sum=Sum("set_off"))["sum"] or 0)
+    return invoice.payable - set_off - paid_of(invoice)
 
 
 def _less(now: Iterable[dict[str, Any]], held: Invoice) -> list[dict[str, Any]]:

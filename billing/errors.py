@@ -49,5 +49,25 @@ class UnknownInvoice(BillingError):
     """No invoice has this number."""
 
 
+class StatementRefused(BillingError):
+    """The file of a bank cannot be read, or is not of an account of ours: nothing of it was imported."""
+
+
+class BadSignature(BillingError):
+    """The message is not the card provider's, or is too old."""
+
+
+class ProviderNotSetUp(BillingError):
+    """Nobody has said yet how to reach the card provider: ACS_STRIPE_KEY."""
+
+
+class ProviderRefused(BillingError):
+    """The card provider said no."""
+
+
+class ProviderAway(BillingError):
+    """The card provider did not answer, or answered nonsense."""
+
+
 class NoInvoiceFont(BillingError):
     """The folders of ACS_INVOICE_FONTS have no font with the characters that an invoice needs."""

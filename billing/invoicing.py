@@ -17,7 +17,9 @@ from billing import numbering
 from billing.concessions import balance_of
 from billing.errors import UnknownInvoice
 from billing.models import BillingAccount, CreditEntry, Invoice, InvoiceLine, Subscription
+from billing.owed import paid_of
 from billing.papers import Paper, drafted, paper_of
+from billing.payments.references import reference_of
 from billing.rating.cycles import Range
 from billing.reckoning import reckon
 from tenants import audit
@@ -78,6 +80,8 @@ def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
     _become(made, State.FINALISED, State.DRAFT, **facts)
     told = {"amount": made.gross, "currency": made.currency, "period": f"{made.period_start:%Y-%m}"}
     audit.record(f"{made.kind}.finalise", actor=actor, tenant=made.tenant, target=number.name, now=now, **told)
+    if made.kind == Kind.INVOICE:
+        reference_of(made)
     if made.payable == 0:
         _become(made, State.PAID, State.FINALISED, settled_at=now)
     return made
@@ -90,6 +94,8 @@ def void(invoice: Invoice, *, now: datetime, actor: str, reason: str = "") -> In
     held = _locked(invoice)
     if held.kind != Kind.INVOICE or held.credit_notes.exists():
         raise WrongState(_("it has credit notes, or is one"))
+    if paid_of(held):
+        raise WrongState(_("something has been paid of it: credit it, or undo the payments"))
     _enter(held, held.spent - held.carried, f"void:{held.pk}", now=now, actor=actor)
     _become(held, State.VOID, State.FINALISED, settled_at=now)
     audit.record("invoice.void", actor=actor, tenant=held.tenant, target=held.name, now=now, reason=reason)
@@ -111,6 +117,15 @@ def mark_paid(invoice: Invoice, *, now: datetime, actor: str, how: str = "") -> 
     held = _locked(invoice)
     _become(held, State.PAID, State.FINALISED, State.UNCOLLECTIBLE, settled_at=now)
     audit.record("invoice.mark_paid", actor=actor, tenant=held.tenant, target=held.name, now=now, how=how)
+    return held
+
+
+@transaction.atomic
+def reopen(invoice: Invoice, *, now: datetime, actor: str, how: str = "") -> Invoice:
+    """It is not paid after all: a payment was undone. Raises: WrongState unless it is paid."""
+    held = _locked(invoice)
+    _become(held, State.FINALISED, State.PAID, settled_at=None)
+    audit.record("invoice.reopen", actor=actor, tenant=held.tenant, target=held.name, now=now, how=how)
     return held
 
 

@@ -74,6 +74,7 @@ class Standing:
     tenant_id: UUID
     account: str
     tenant_state: str
+    restricted: bool
     cluster_id: str
     cluster_state: str
     client_url: str
@@ -115,7 +116,7 @@ select k.id as enrolment_key_id, coalesce(e.ephemeral, k.ephemeral) as ephemeral
     coalesce(nullif(e.re_enrolment, ''), k.re_enrolment) as re_enrolment, k.approval, coalesce(k.devices >= k.max_devices, false) as full,
     coalesce(e.state, '') as enrolment_state,
     (select count(*) from placement_device d where d.slot_id = s.id and d.gone_at is null) as machines, k.kind <> 'bearer' as proves,
-    t.id as tenant_id, t.account, t.state as tenant_state,
+    t.id as tenant_id, t.account, t.state as tenant_state, t.restricted_at is not null as restricted,
     b.cluster_id, c.state as cluster_state, b.headscale_user_id, c.client_url, c.fleet_id as fleet_name, coalesce(f.database_url_sealed = '', false) as fleet_is_own,
     s.id as slot_id, coalesce(s.proven, false) as proven, {_columns("repeated")}, {_columns("live")}
 from tenants_enrolmentkey k

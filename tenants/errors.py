@@ -69,6 +69,10 @@ class TenantSuspended(TenantError):
     """The tenant is suspended or closed; told to holders of one of its credentials only."""
 
 
+class PaymentOverdue(TenantError):
+    """The tenant has not paid: it keeps its devices and gets no new keys. Told to holders of one of its credentials only."""
+
+
 class NotEntitled(TenantError):
     """The person is no member of the tenant, or one whose role does not allow it."""
 

@@ -45,6 +45,24 @@ def suspend(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", grac
 
 
 @transaction.atomic
+def restrict(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Tenant:
+    """No new keys from now on; nothing happens to its devices. Raises: WrongState when closed, or restricted already."""
+    locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
+    if locked.restricted_at is not None:
+        raise WrongState(_("the tenant gets no new keys already"))
+    return _change(locked, "tenant.restrict", actor, now, reason, restricted_at=now)
+
+
+@transaction.atomic
+def lift(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Tenant:
+    """New keys again. Raises: WrongState unless restricted."""
+    locked = _lock(tenant, *Tenant.State)
+    if locked.restricted_at is None:
+        raise WrongState(_("the tenant is not restricted"))
+    return _change(locked, "tenant.lift", actor, now, reason, restricted_at=None)
+
+
+@transaction.atomic
 def resume(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Tenant:
     """New keys again. Devices that expired meanwhile sign in anew. Raises: WrongState unless suspended."""
     locked = _lock(tenant, Tenant.State.SUSPENDED)

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.errors import MalformedRequest, NotEntitled, TenantSuspended, WrongState
+from tenants.errors import MalformedRequest, NotEntitled, PaymentOverdue, TenantSuspended, WrongState
 from tenants.models import Membership, Tenant
 
 Role = Membership.Role
@@ -24,14 +24,14 @@ def who_add_devices(person: User) -> QuerySet[Membership]:
 
 
 HOLD = """
-select t.state, m.role from tenants_tenant t join tenants_membership m on m.tenant_id = t.id and m.user_id = %s where t.id = %s for share of t, m
+select t.state, m.role, t.restricted_at from tenants_tenant t join tenants_membership m on m.tenant_id = t.id and m.user_id = %s where t.id = %s for share of t, m
 """
 
 
 def hold_entitled(tenant: Tenant, person: User) -> None:
     """The person may add devices to the tenant, and that stays so until commit: a suspension or a removal waits for it.
 
-    Raises: NotEntitled, TenantSuspended.
+    Raises: NotEntitled, TenantSuspended, PaymentOverdue.
     """
     with connection.cursor() as cursor:
         cursor.execute(HOLD, [person.pk, tenant.pk])
@@ -40,6 +40,8 @@ def hold_entitled(tenant: Tenant, person: User) -> None:
         raise NotEntitled
     if row[0] != Tenant.State.ACTIVE:
         raise TenantSuspended(_("the tenant is closed") if row[0] == Tenant.State.CLOSED else _("the tenant is suspended"))
+    if row[2] is not None:
+        raise PaymentOverdue(_("a payment of the tenant is overdue"))
 
 
 @transaction.atomic

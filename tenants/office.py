@@ -225,7 +225,7 @@ class OperatorAdmin(admin.ModelAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
         if self.add_form is None or not self.has_add_permission(request):
             raise PermissionDenied
-        form = self.add_form(request.POST if request.method == "POST" else None, initial=request.GET.dict())
+        form = self.add_form(*((request.POST, request.FILES) if request.method == "POST" else ()), initial=request.GET.dict())
         if request.method == "POST" and form.is_valid():
             try:
                 made, secret = self.create(Act(actor_of(request), timezone.now(), form.cleaned_data), request)

@@ -71,6 +71,7 @@ class TenantShape(ModelShape[Tenant]):
             "residency",
             "state",
             "created_at",
+            "restricted_at",
             "suspended_at",
             "devices_expire_at",
             "closed_at",

@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 
 from billing.models import Invoice, InvoiceLine
 from billing.papers import Paper
+from billing.payments.references import printed
 from billing.rating import money
 
 LOCALES = {"en": "en_GB", "zh-hans": "zh_Hans_CN"}
@@ -89,6 +90,7 @@ def _facts(invoice: Invoice) -> list[list[str]]:
         (_("Issued"), _day(invoice.issued_at, invoice)),
         (_("Period"), f"{_day(invoice.period_start, invoice)} – {_day(invoice.period_end - timedelta(seconds=1), invoice)}"),
         (_("Due"), _day(invoice.due_at, invoice) if invoice.payable else ""),
+        (_("Payment reference"), printed(invoice) if invoice.payable else ""),
         (_("Corrects"), invoice.corrects.name if invoice.corrects else ""),
         (_("Account"), invoice.buyer["account"]),
     ]

@@ -2,8 +2,10 @@
 
 from billing.models.accounts import BillingAccount, CreditEntry, TaxRate
 from billing.models.catalogue import PlanVersion, PriceComponent
+from billing.models.dunning import DunningCase, QuotaWarning
 from billing.models.invoices import ClosedPeriod, Invoice, InvoiceLine, NumberSeries
 from billing.models.metering import Correction, Coverage, DeviceDay, DirtyDay, Meter, OpenSession, Session, UsageHour
+from billing.models.payments import Payment, PaymentLink, PaymentReference, ProviderEvent, Statement, StatementEntry
 from billing.models.subscriptions import Coupon, Override, Redemption, Subscription, SubscriptionPhase
 
 __all__ = [
@@ -15,16 +17,24 @@ __all__ = [
     "CreditEntry",
     "DeviceDay",
     "DirtyDay",
+    "DunningCase",
     "Invoice",
     "InvoiceLine",
     "Meter",
     "NumberSeries",
     "OpenSession",
     "Override",
+    "Payment",
+    "PaymentLink",
+    "PaymentReference",
     "PlanVersion",
     "PriceComponent",
+    "ProviderEvent",
+    "QuotaWarning",
     "Redemption",
     "Session",
+    "Statement",
+    "StatementEntry",
     "Subscription",
     "SubscriptionPhase",
     "TaxRate",

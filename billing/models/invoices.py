@@ -26,7 +26,7 @@ IF to_jsonb(NEW) - '{state,settled_at}'::text[] IS DISTINCT FROM to_jsonb(OLD) -
     RAISE EXCEPTION 'a finalised invoice never changes: it is corrected by a credit note';
 END IF;
 IF NEW.state <> OLD.state AND NOT (OLD.state = 'finalised' AND NEW.state IN ('paid', 'void', 'uncollectible')
-        OR OLD.state = 'uncollectible' AND NEW.state = 'paid') THEN
+        OR OLD.state = 'uncollectible' AND NEW.state = 'paid' OR OLD.state = 'paid' AND NEW.state = 'finalised') THEN
     RAISE EXCEPTION 'an invoice that is % does not become %', OLD.state, NEW.state;
 END IF;
 RETURN NEW;

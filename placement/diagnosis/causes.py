@@ -18,6 +18,7 @@ OFF = "the device's clock is"  # how tenants/errors.py, SkewedClock begins
 OUR_CODES = {  # what a refusal says by itself
     "quota-exceeded": "quota",
     "tenant-suspended": "tenant-suspended",
+    "payment-overdue": "payment-overdue",
     "registration-refused": "registration-refused",
     "approval-pending": "approval",
     "too-many-requests": "approval-full",  # a full queue alone: floods are not written down

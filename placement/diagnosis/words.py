@@ -37,6 +37,9 @@ CAUSES: Mapping[str, Words] = {
         _("Delete devices that are no longer needed, wait until unused keys run out, or raise the limit."),
     ),
     "tenant-suspended": Words(_("The tenant is suspended or closed."), _("Resume the tenant; the device may ask again then.")),
+    "payment-overdue": Words(
+        _("A payment of the tenant is overdue: it gets no new keys."), _("Once the payment has come, the device may ask again at once.")
+    ),
     "registration-refused": Words(
         _(
             "The device's enrolment is disabled, its registration id is not among those that the group admits, or a group or a trusted token has proven"

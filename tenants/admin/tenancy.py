@@ -167,7 +167,10 @@ class TenantAdmin(OperatorAdmin):
                 )
             },
         ),
-        (_("What has been set in motion"), {"fields": ("suspended_at", "closed_at", "devices_expire_at", "devices_delete_at")}),
+        (
+            _("What has been set in motion"),
+            {"fields": ("restricted_at", "suspended_at", "closed_at", "devices_expire_at", "devices_delete_at")},
+        ),
     )
     verbs: ClassVar[tuple[Verb, ...]] = TENANT_VERBS
     add_form = NewTenantForm

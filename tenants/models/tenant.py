@@ -73,6 +73,9 @@ class Tenant(models.Model):
     devices_expire_at = models.DateTimeField(
         _("devices expire"), null=True, blank=True, help_text=_("End of the grace period of a suspension.")
     )
+    restricted_at = models.DateTimeField(
+        _("no new keys since"), null=True, blank=True, help_text=_("A payment is overdue: devices stay, new ones are refused.")
+    )
     closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
     devices_delete_at = models.DateTimeField(
         _("devices deleted"), null=True, blank=True, help_text=_("End of the retention period of a closed tenant.")

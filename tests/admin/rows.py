@@ -7,10 +7,15 @@ from datetime import timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
+from django.db import transaction
+from django.test import override_settings
 from django.utils import timezone
 
 from billing import concessions, invoicing
-from billing.models import ClosedPeriod, Correction, Meter, UsageHour
+from billing.models import ClosedPeriod, Correction, DunningCase, Invoice, Meter, PaymentLink, ProviderEvent, QuotaWarning, UsageHour
+from billing.payments import importing, ledger
+from billing.payments.received import Received
+from billing.payments.references import reference_of
 from billing.rating.cycles import month_of
 from placement import bindings, policy, stays
 from placement.engine.regions import Wish
@@ -45,6 +50,8 @@ from tenants import audit, enrolments, groups, netpolicy, tokens, trust
 from tenants.models import Membership
 from tests import factories
 from tests.billing import sold
+from tests.billing.invoices.conftest import SELLER
+from tests.billing.payments.paid import IBAN, camt, entry
 
 
 def fill(clusters, *, tenants: int, first: int = 0) -> None:
@@ -106,8 +113,26 @@ def billing_rows(n: int, now) -> None:
     concessions.redeem(subscriber, f"till-{n}", **told)
     concessions.override(subscriber, max_devices=7, until=None, **told)
     concessions.credit(subscriber, 500, reason=f"till-{n}", **told)
+    paid = paid_rows(n, now)
+    DunningCase.objects.create(tenant=subscriber, invoice=paid, opened_at=now, changed_at=now)
+    QuotaWarning.objects.create(tenant=subscriber, level="near", used=8, limit=10, since=now)
     invoicing.draft(subscriber.subscription, month_of(now), now=now)
     ClosedPeriod.objects.create(subscription=subscriber.subscription, period_start=now, outcome="refused", detail=f"till-{n}", at=now)
+
+
+def paid_rows(n: int, now) -> Invoice:
+    """An invoice that a transfer and a card have paid too much of."""
+    told = {"now": now, "actor": "system:tests"}
+    payer = sold.subscriber(sold.version(of=factories.plan(name=f"till-payer-{n}")), now=now)
+    with transaction.atomic(), override_settings(SELLER=SELLER, BANK_ACCOUNTS=[IBAN]):
+        made = invoicing.issue(invoicing.draft(payer.subscription, month_of(now), now=now), **told)
+        importing.from_camt(camt(entry("9999.00", f"till-{n} {reference_of(made)}", reference=f"till-{n}")), name=f"till-{n}", **told)
+    ledger.enter(made, Received("stripe", f"till-{n}", 100, "EUR", now), **told)
+    PaymentLink.objects.create(
+        tenant=payer, invoice=made, session_id=f"till-{n}", url="https://pay.example", amount=1, currency="EUR", made_at=now, expires_at=now
+    )
+    ProviderEvent.objects.create(pk=f"till-{n}", kind="checkout.session.completed", object_id="cs_1", said_at=now, received_at=now)
+    return made
 
 
 def metering_rows(cluster, tenant, n: int, now) -> None:

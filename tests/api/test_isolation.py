@@ -13,6 +13,8 @@ from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from billing import accounts, concessions, invoicing, subscriptions
+from billing.payments import ledger
+from billing.payments.received import Received
 from billing.rating.cycles import month_of
 from placement import moveplans
 from placement.models import Binding, Decision, Device, Route
@@ -34,6 +36,8 @@ PLAIN = (
     "number",
     "version_id",
     "override_id",
+    "entry_id",
+    "payment_id",
     "currency",
     "key",
     "line",
@@ -63,7 +67,7 @@ def walk(ids: dict[str, Any], *, besides: Collection[str] = ()) -> Iterator[str]
 
 
 def subscribed(tenant: Any) -> dict[str, Any]:
-    """The tenant has a subscription with an override, and an invoice."""
+    """The tenant has a subscription with an override, and an invoice of which a part was paid."""
     sold.rates()
     version, told = sold.version(of=tenant.plan), {"now": timezone.now(), "actor": "system:tests"}
     accounts.put(tenant, name="Victim", email="books@victim.example", country="DE", currency="EUR", **told)
@@ -71,7 +75,9 @@ def subscribed(tenant: Any) -> dict[str, Any]:
     override = concessions.override(tenant, max_members=7, until=None, **told)
     with transaction.atomic(), override_settings(SELLER=SELLER):
         invoice = invoicing.issue(invoicing.draft(tenant.subscription, month_of(timezone.now()), now=timezone.now()), **told)
-    ids = {"version_id": version.pk, "currency": "EUR", "key": "base", "override_id": override.pk}
+        payment = ledger.enter(invoice, Received("stripe", "pi_1", 100, "EUR", timezone.now()), **told)
+    paid = {"entry_id": 1, "payment_id": payment.pk}
+    ids = {**paid, "version_id": version.pk, "currency": "EUR", "key": "base", "override_id": override.pk}
     return {**ids, "invoice": invoice.name, "line": 1}
 
 

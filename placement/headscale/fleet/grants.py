@@ -79,6 +79,15 @@ RIGHTS: dict[str, Rights] = {
     "billing_invoiceline": (FULL, FULL, NONE),
     "billing_numberseries": ("select, insert, update", "select, insert, update", NONE),
     "billing_closedperiod": ("select, insert, update", "select, insert, update", NONE),
+    # payments: what banks said stays, what was paid is appended to
+    "billing_paymentreference": (APPEND, APPEND, NONE),
+    "billing_statement": (APPEND, APPEND, NONE),
+    "billing_statemententry": ("select, insert, update (state), update (reason)", "select, insert, update (state), update (reason)", NONE),
+    "billing_payment": (APPEND, APPEND, NONE),
+    "billing_paymentlink": (APPEND, READ, NONE),
+    "billing_providerevent": ("select, insert, update", "select, update", NONE),
+    "billing_dunningcase": (FULL, FULL, NONE),
+    "billing_quotawarning": (READ, FULL, NONE),
     # metering: the worker counts, nobody changes what was counted
     "billing_meter": (READ, "select, insert, update", READ),
     "billing_opensession": (READ, FULL, READ),

@@ -191,7 +191,7 @@ def _copied(made):
         (("paid",), True),
         (("void",), True),
         (("uncollectible", "paid"), True),
-        (("paid", "finalised"), False),
+        (("paid", "finalised"), True),  # a payment that was undone
         (("void", "paid"), False),
         (("uncollectible", "void"), False),
     ],

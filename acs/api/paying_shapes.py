@@ -1,0 +1,98 @@
+"""What the API of payments reads and shows. Nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from acs.api.bodies import Fields
+from acs.api.invoice_shapes import MINOR
+from acs.api.shapes import ModelShape, example
+from billing.models import DunningCase, Payment, Statement, StatementEntry
+from billing.payments.delimited import ENCODINGS
+
+
+@example({"format": "camt", "name": "june.xml", "content": "PERvY3VtZW50Lz4="})
+class StatementFile(Fields):
+    """A statement. Of CSV everything about how the bank writes it has to be said; of CAMT.053 nothing."""
+
+    format = serializers.ChoiceField(choices=Statement.Format.choices)
+    name = serializers.CharField(max_length=200, required=False, default="")
+    content = serializers.CharField(help_text="The file in base64.", trim_whitespace=False)
+    account = serializers.CharField(max_length=42, required=False, help_text="CSV: the IBAN of ours that it is of.")
+    columns = serializers.DictField(child=serializers.CharField(), required=False, help_text="CSV: the bank's headings by our names.")
+    delimiter = serializers.CharField(max_length=1, required=False, trim_whitespace=False)
+    encoding = serializers.ChoiceField(choices=sorted(ENCODINGS), required=False)
+    decimal = serializers.ChoiceField(choices=[".", ","], required=False)
+    date_format = serializers.CharField(max_length=40, required=False, help_text="CSV: as strptime reads it.")
+    currency = serializers.CharField(max_length=3, required=False, help_text="CSV: of all entries, where no column says it.")
+
+
+@example({"invoice": "INV-2026-000001", "amount": 2000})
+class AssignedEntry(Fields):
+    invoice = serializers.CharField(max_length=32, help_text="Its number.")
+    amount = serializers.IntegerField(min_value=1, required=False, help_text=f"Only so much of it. {MINOR}")
+
+
+@example({"reason": "the wrong invoice"})
+class UndoneShape(Fields):
+    reason = serializers.CharField(max_length=300, help_text="Why; it stands in the audit.")
+
+
+class EntryFilters(Fields):
+    state = serializers.ChoiceField(choices=StatementEntry.State.choices, required=False)
+
+
+class StatementShape(ModelShape[Statement]):
+    class Meta:
+        model = Statement
+        fields = ("id", "format", "name", "account", "bank_id", "digest", "entries_in_file", "known_before", "imported_at", "imported_by")
+
+
+class ImportedShape(serializers.Serializer[Any]):
+    statement = StatementShape()
+    again = serializers.BooleanField(help_text="The very file was there: nothing was done.")
+    new = serializers.IntegerField(help_text="Entries that no file had brought.")
+    known = serializers.IntegerField(help_text="Entries that another file had brought.")
+    skipped = serializers.IntegerField(help_text="Entries that are not booked yet.")
+
+
+class EntryShape(ModelShape[StatementEntry]):
+    class Meta:
+        model = StatementEntry
+        fields = [
+            *("id", "statement", "account", "bank_reference", "amount", "currency", "value_date", "text", "counterparty"),
+            *("counterparty_account", "state", "reason"),
+        ]
+
+
+class PaymentShape(ModelShape[Payment]):
+    account = serializers.CharField(source="tenant.account")
+    invoice = serializers.CharField(source="invoice.name")
+
+    class Meta:
+        model = Payment
+        fields = [
+            *("id", "account", "invoice", "provider", "provider_reference", "entry", "undoes", "amount", "credited", "currency"),
+            *("paid_at", "recorded_at"),
+        ]
+
+
+class AskedShape(serializers.Serializer[Any]):
+    provider = serializers.CharField()
+    amount = serializers.IntegerField(help_text=f"What is open. {MINOR}")
+    currency = serializers.CharField()
+    reference = serializers.CharField(allow_blank=True, help_text="What the payer writes.")
+    account = serializers.CharField(allow_blank=True, help_text="Of a transfer: where it goes.")
+    url = serializers.CharField(allow_blank=True, help_text="Of a card payment: the page where it is done.")
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class OverdueShape(ModelShape[DunningCase]):
+    account = serializers.CharField(source="tenant.account")
+    invoice = serializers.CharField(source="invoice.name")
+
+    class Meta:
+        model = DunningCase
+        fields = ("account", "stage", "invoice", "opened_at", "changed_at")

@@ -1,0 +1,144 @@
+"""`manage.py payment import|unmatched|assign|undo|list|ask|reconcile|overdue|review`: what came, for which invoice, and who does not pay."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentTypeError
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from billing import dunning, invoicing
+from billing.concessions import in_minor
+from billing.management.words import price
+from billing.models import DunningCase, Payment, StatementEntry
+from billing.payments import assigning, bank, cards, importing
+from billing.payments.delimited import COLUMNS, ENCODINGS, Shape
+from billing.payments.references import shown
+from billing.rating import money
+from tenants.management.verbs import VerbCommand, day, tenant_of
+
+PROVIDERS = {"bank": bank.ask, "stripe": cards.ask}
+
+
+def column(text: str) -> tuple[str, str]:
+    """For argparse: amount=Betrag."""
+    name, equals, heading = text.partition("=")
+    if not equals or name not in COLUMNS:
+        raise ArgumentTypeError(f"{text!r} is no column: NAME=HEADING, a name is one of {', '.join(COLUMNS)}")
+    return name, heading
+
+
+class Command(VerbCommand):
+    help = "Imports statements of banks, gives money to invoices, tells how invoices are paid and who does not."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        self._add_import(verbs)
+        verbs.add_parser("unmatched", help="entries that somebody has to look at")
+        assign = verbs.add_parser("assign", help="give what is left of an entry to an invoice")
+        assign.add_argument("entry_id", type=int)
+        assign.add_argument("number", help="of the invoice, such as INV-2026-000001")
+        assign.add_argument("--amount", type=price, help="only so much of it, in major units")
+        undo = verbs.add_parser("undo", help="take a payment back by a counter-entry")
+        undo.add_argument("payment_id", type=int)
+        undo.add_argument("reason")
+        listed = verbs.add_parser("list", help="the latest payments")
+        listed.add_argument("account", nargs="?")
+        listed.add_argument("--most", type=int, default=50)
+        ask = verbs.add_parser("ask", help="how an invoice is paid")
+        ask.add_argument("number")
+        ask.add_argument("--by", choices=sorted(PROVIDERS), default="bank")
+        verbs.add_parser("reconcile", help="look at Stripe for what its messages have not told")
+        verbs.add_parser("overdue", help="tenants that owe something past its due date, and how far they have come")
+        verbs.add_parser("review", help="one step further, or back, for a tenant now").add_argument("account")
+
+    def _add_import(self, verbs: Any) -> None:
+        put = verbs.add_parser("import", help="a statement, whole or not at all; the same file again is a no-op")
+        put.add_argument("file", help="- for standard input")
+        put.add_argument("--format", choices=["camt", "csv"], required=True)
+        csv = put.add_argument_group("csv", "how the bank writes it")
+        csv.add_argument("--account", help="the IBAN of ours that the file is of")
+        csv.add_argument("--column", type=column, action="append", default=[], metavar="NAME=HEADING", help=", ".join(COLUMNS))
+        csv.add_argument("--delimiter", default=",")
+        csv.add_argument("--encoding", choices=sorted(ENCODINGS))
+        csv.add_argument("--decimal", choices=[".", ","], default=".")
+        csv.add_argument("--date-format", default="%Y-%m-%d", help="as strptime reads it, such as %%d.%%m.%%Y")
+        csv.add_argument("--currency", default="", help="of all entries, where no column says it")
+
+    def do_import(self, *, file: str, **options: Any) -> None:
+        name, data = Path(file).name, _read(file)
+        if options["format"] == "camt":
+            done = importing.from_camt(data, name=name, **self.acted)
+        else:
+            if not options["account"] or not options["encoding"]:
+                raise CommandError("A CSV file needs --account and --encoding: nothing in it says them.")
+            names = ("account", "delimiter", "encoding", "decimal", "date_format", "currency")
+            shape = Shape(columns=dict(options["column"]), **{key: options[key] for key in names})
+            done = importing.from_csv(data, shape, name=name, **self.acted)
+        if done.again:
+            self.stdout.write(f"{name} was imported {day(done.statement.imported_at)}: nothing to do")
+            return
+        self.stdout.write(f"{name}: {done.new} new entries, {done.known} known before, {done.skipped} not booked yet")
+        for entry in done.statement.entries.order_by("id"):
+            self.stdout.write(_entry(entry))
+
+    def do_unmatched(self, **_: Any) -> None:
+        for entry in assigning.unmatched():
+            self.stdout.write(_entry(entry))
+
+    def do_assign(self, *, entry_id: int, number: str, amount: Decimal | None, **_: Any) -> None:
+        entry = StatementEntry.objects.filter(pk=entry_id).first()
+        if entry is None:
+            raise CommandError(f"There is no entry {entry_id}: `manage.py payment unmatched` shows them.")
+        part = None if amount is None else in_minor(amount, entry.currency)
+        self.stdout.write(_payment(assigning.assign(entry, invoicing.by_name(number), amount=part, **self.acted)))
+
+    def do_undo(self, *, payment_id: int, reason: str, **_: Any) -> None:
+        payment = Payment.objects.across_tenants().select_related("invoice").filter(pk=payment_id).first()
+        if payment is None:
+            raise CommandError(f"There is no payment {payment_id}: `manage.py payment list` shows them.")
+        self.stdout.write(_payment(assigning.undo(payment, reason=reason, **self.acted)))
+
+    def do_list(self, *, account: str | None, most: int, **_: Any) -> None:
+        rows = Payment.objects.of(tenant_of(account)) if account else Payment.objects.across_tenants()
+        for payment in rows.select_related("invoice")[:most]:
+            self.stdout.write(_payment(payment))
+
+    def do_ask(self, *, number: str, by: str, **_: Any) -> None:
+        asked = PROVIDERS[by](invoicing.by_name(number), **self.acted)
+        where = asked.url or f"to {asked.account}, reference {shown(asked.reference)}"
+        self.stdout.write(f"{money.in_major(asked.amount, asked.currency)} {asked.currency}  {where}")
+
+    def do_reconcile(self, **_: Any) -> None:
+        self.stdout.write(f"{cards.reconcile(now=timezone.now())} payments that were not known")
+
+    def do_overdue(self, **_: Any) -> None:
+        for case in DunningCase.objects.across_tenants().select_related("tenant", "invoice"):
+            self.stdout.write(f"{case.tenant.account}  {case.stage}  {case.invoice.name}  since {day(case.changed_at)}")
+
+    def do_review(self, *, account: str, **_: Any) -> None:
+        case = dunning.review(tenant_of(account), **self.acted)
+        self.stdout.write(f"{account}: {case.stage} for {case.invoice.name}" if case else f"{account}: nothing is overdue")
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _entry(entry: StatementEntry) -> str:
+    amount = f"{money.in_major(entry.amount, entry.currency)} {entry.currency}"
+    why = f" ({entry.reason})" if entry.reason else ""
+    return f"{entry.pk}  {entry.value_date}  {amount}  {entry.state}{why}  {entry.counterparty}: {entry.text}"
+
+
+def _payment(payment: Payment) -> str:
+    amount = f"{money.in_major(payment.amount, payment.currency)} {payment.currency}"
+    credited = f", {money.in_major(payment.credited, payment.currency)} of it to the balance" if payment.credited else ""
+    return f"{payment.pk}  {day(payment.paid_at)}  {payment.invoice.name}  {amount}{credited}  {payment}"

@@ -1,0 +1,105 @@
+"""Statements of banks: a file is read whole and stored whole, in one transaction; then each new entry is matched, each in one of its own.
+
+Killed in between, what waits is matched by the next import or the schedule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from billing.errors import StatementRefused
+from billing.models import Statement, StatementEntry
+from billing.payments import camt, delimited, matching
+from billing.payments.entries import Contents, Entry, account_of
+from tenants import audit
+
+LARGEST = 32 * 2**20  # bytes
+FACTS = ("amount", "currency", "value_date")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import came to. `again`: the very file was there; `known`: entries that other files had brought; `skipped`: not booked yet."""
+
+    statement: Statement
+    again: bool
+    new: int
+    known: int
+    skipped: int
+
+
+def from_camt(data: bytes, *, name: str = "", now: datetime, actor: str) -> Imported:
+    """Raises: StatementRefused; nothing is stored then."""
+    _check_size(data)
+    return _again(data, now) or _store(data, camt.read(data), Statement.Format.CAMT, name=name, now=now, actor=actor)
+
+
+def from_csv(data: bytes, shape: delimited.Shape, *, name: str = "", now: datetime, actor: str) -> Imported:
+    """Raises: StatementRefused; nothing is stored then."""
+    _check_size(data)
+    return _again(data, now) or _store(data, delimited.read(data, shape), Statement.Format.CSV, name=name, now=now, actor=actor)
+
+
+def _check_size(data: bytes) -> None:
+    if not data.strip():
+        raise StatementRefused(_("the file is empty"))
+    if len(data) > LARGEST:
+        raise StatementRefused(_("the file is larger than %(bytes)d bytes") % {"bytes": LARGEST})
+
+
+def _again(data: bytes, now: datetime) -> Imported | None:
+    known = Statement.objects.filter(digest=_digest(data)).first()
+    if known is None:
+        return None
+    matching.match_waiting(now=now)
+    return Imported(known, True, 0, known.entries_in_file, 0)
+
+
+def _store(data: bytes, read: Contents, form: str, *, name: str, now: datetime, actor: str) -> Imported:
+    if read.account not in {account_of(each) for each in settings.BANK_ACCOUNTS}:
+        raise StatementRefused(_("%(account)s is no account of ours: ACS_BANK_ACCOUNTS names them") % {"account": read.account})
+    try:
+        with transaction.atomic():
+            new = _new_ones(read)
+            known = len(read.entries) - len(new)
+            statement = Statement.objects.create(
+                digest=_digest(data), format=form, name=name[:200], account=read.account, bank_id=read.bank_id,
+                entries_in_file=len(read.entries), known_before=known, imported_at=now, imported_by=actor,
+            )  # fmt: skip
+            StatementEntry.objects.bulk_create([_row(entry, statement) for entry in new])
+            told = {"account": read.account, "entries": len(new), "known": known}
+            audit.record("statement.import", actor=actor, tenant=None, target=str(statement), now=now, digest=statement.digest, **told)
+    except IntegrityError:  # somebody imports the same this moment
+        if (there := _again(data, now)) is not None:
+            return there
+        raise StatementRefused(_("somebody else imports the same entries right now: import it again")) from None
+    matching.match_waiting(now=now, actor=actor)
+    return Imported(statement, False, len(new), known, read.skipped)
+
+
+def _new_ones(read: Contents) -> list[Entry]:
+    """Entries that no file has brought yet. Raises: StatementRefused where the bank says something else of one that is known."""
+    references = [entry.reference for entry in read.entries]
+    known = {row.bank_reference: row for row in StatementEntry.objects.filter(account=read.account, bank_reference__in=references)}
+    for entry in read.entries:
+        row = known.get(entry.reference)
+        if row is not None and any(getattr(row, name) != getattr(entry, name) for name in FACTS):
+            raise StatementRefused(_("entry %(reference)s is known with another amount or day") % {"reference": entry.reference})
+    return [entry for entry in read.entries if entry.reference not in known]
+
+
+def _row(entry: Entry, statement: Statement) -> StatementEntry:
+    names = ("account", "amount", "currency", "value_date", "text", "counterparty", "counterparty_account")
+    state = StatementEntry.State.ASIDE if entry.aside else StatementEntry.State.WAITING
+    facts = {name: getattr(entry, name) for name in names}
+    return StatementEntry(statement=statement, bank_reference=entry.reference, state=state, reason=entry.aside, **facts)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

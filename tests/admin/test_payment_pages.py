@@ -1,0 +1,76 @@
+"""The operators' pages of payments: a statement is uploaded, an entry assigned, a payment undone, a tenant reviewed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
+
+from billing import dunning
+from billing.models import DunningCase, Payment, Statement, StatementEntry
+from billing.payments.references import reference_of
+from tests.billing.invoices.conftest import SELLER
+from tests.billing.payments.paid import IBAN, again, camt, entry, invoice
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def made(settings):
+    settings.SELLER, settings.BANK_ACCOUNTS, settings.METERING_EVIDENCE_MONTHS = SELLER, [IBAN], 1200
+    return invoice()
+
+
+def page(model, name, *arguments):
+    return reverse(f"admin:billing_{model._meta.model_name}_{name}", args=arguments)
+
+
+def upload(office, data: bytes, **said):
+    said = {"format": "camt", "decimal": ",", **said}
+    return office.post(page(Statement, "add"), {"file": SimpleUploadedFile("june.xml", data), **said})
+
+
+def test_a_statement_is_uploaded_and_matched(office, made):
+    assert "multipart/form-data" in office.get(page(Statement, "add")).content.decode()
+    assert upload(office, camt(entry("34.51", reference_of(made)))).status_code == 302
+    assert again(made).state == "paid"
+    text = office.get(page(StatementEntry, "change", StatementEntry.objects.get().pk)).content.decode()
+    assert made.name in text
+    assert "/act/assign/" not in text
+
+
+def test_a_csv_is_uploaded_with_how_the_bank_writes_it(office, made):
+    data = f"Ref;Betrag;Datum;Zweck\n1;34,51;03.07.2026;{reference_of(made)}\n".encode()
+    columns = "reference=Ref\namount=Betrag\ndate=Datum\ntext=Zweck"
+    said = {"format": "csv", "account": IBAN, "encoding": "utf-8", "delimiter": ";", "date_format": "%d.%m.%Y", "currency": "EUR"}
+    assert "columns" in upload(office, data, **said).context["form"].errors
+    assert "columns" in upload(office, data, **said, columns="sum=Betrag").context["form"].errors
+    assert upload(office, data, **said, columns=columns).status_code == 302
+    assert again(made).state == "paid"
+
+
+def test_a_file_that_cannot_be_read_is_refused_on_the_page(office, made):
+    assert upload(office, b"<a/>").context["form"].errors
+    assert not Statement.objects.exists()
+
+
+def test_an_entry_is_assigned_and_its_payment_undone(office, made):
+    upload(office, camt(entry("34.51", "hello")))
+    row = StatementEntry.objects.get()
+    assert "/act/assign/" in office.get(page(StatementEntry, "change", row.pk)).content.decode()
+    act = page(StatementEntry, "act", row.pk, "assign")
+    assert office.post(act, {"invoice": "INV-1999-000001"}).context["form"].errors
+    assert office.post(act, {"invoice": made.name, "amount": "34.51"}).status_code == 302
+    payment = Payment.objects.of(made.tenant).get()
+    assert office.post(page(Payment, "act", payment.pk, "undo"), {"reason": "wrong"}).status_code == 302
+    assert again(made).state == "finalised"
+    assert "/act/undo/" not in office.get(page(Payment, "change", payment.pk)).content.decode()
+
+
+def test_an_overdue_tenant_is_shown_and_reviewed(office, made):
+    dunning.review(made.tenant, now=made.due_at + timedelta(days=1))
+    case = DunningCase.objects.of(made.tenant).get()
+    assert made.tenant.account in office.get(page(DunningCase, "changelist")).content.decode()
+    assert office.post(page(DunningCase, "act", case.pk, "review")).status_code == 302
