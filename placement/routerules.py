@@ -42,8 +42,8 @@ def forbidden(network: Network) -> str:
 
 
 def is_public(network: Network) -> bool:
-    """Whether rules towards the Internet mean it too, unless they leave it out."""
-    return network not in EXIT and not any(
+    """Whether rules towards the Internet mean it too, unless they leave it out; an exit route is the Internet itself."""
+    return not any(
         network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
         for private in PRIVATE
     )

@@ -1,7 +1,7 @@
 """Routes of devices: seen by polls, decided by people and by tenants' policies, and kept on their servers as they were decided.
 
-A row is the intent and comes first; then the server is told, outside of the transaction: of a public prefix once the document that leaves it out of
-the Internet runs. What it did not take, and whatever else it approves, is
+A row is the intent and comes first; then the server is told, outside of the transaction: of a public prefix or an exit route
+once the document that knows of it runs. What it did not take, and whatever else it approves, is
 mended by the next poll: a route that somebody approved on the server behind our back becomes a row that waits, and ends there. All that looks
 before it approves runs under the cluster's one lock (`devices.hold`), so that of two tenants with overlapping prefixes one wins.
 """
@@ -106,7 +106,10 @@ def tell(cluster: Cluster, node_ids: Iterable[int]) -> None:
             approved = _rows(cluster.pk).filter(state=State.APPROVED, device__node_id=node_id)
             prefixes = approved.values_list("prefix", flat=True)
             try:
-                admin.approve_routes(node_id, sorted(prefix for prefix in prefixes if not (early and _is_public(prefix))))
+                kept = admin.node(node_id).approved_routes if early else ()  # what works already goes on
+                admin.approve_routes(
+                    node_id, sorted(prefix for prefix in prefixes if not early or prefix in kept or not _is_public(prefix))
+                )
             except ClusterError as error:
                 log.warning("routes_not_told", cluster_id=cluster.pk, node_id=node_id, error=str(error))
                 if not isinstance(error, ClusterRefused):
@@ -114,7 +117,7 @@ def tell(cluster: Cluster, node_ids: Iterable[int]) -> None:
 
 
 def after_push(cluster_id: str, now: datetime) -> None:  # noqa: ARG001 - what pushes call
-    """The document in force leaves out the public prefixes that were approved before it: now their server may approve them."""
+    """The document in force knows of the public prefixes and exit nodes that were approved before it: now their server may approve them."""
     rows = _rows(cluster_id).filter(state=State.APPROVED).values_list("device__node_id", "prefix")
     tell(Cluster.objects.select_related("fleet").get(pk=cluster_id), {node_id for node_id, prefix in rows if _is_public(prefix)})
 

@@ -67,7 +67,7 @@ def choose(cluster_id: str, admin: Admin, *, running: str, turn: int, go_on: Cal
         if chosen.compiled.digest == running and not chosen.fresh:
             return chosen
         try:
-            proving.prove_by(admin, chosen.compiled, chosen.fact, about=chosen.fresh, turn=turn)
+            proving.prove_by(admin, chosen.compiled, chosen.fact, about=chosen.fresh, turn=turn, go_on=go_on)
         except NotProven as refusal:
             if not refusal.account or refusal.account in fallback.nothing:
                 raise
@@ -76,7 +76,7 @@ def choose(cluster_id: str, admin: Admin, *, running: str, turn: int, go_on: Cal
             go_on()
             continue
         settled = {tenant.account for tenant in chosen.fact.tenants} - chosen.fresh - chosen.trouble.keys()
-        broken = proving.broken(admin, chosen.compiled, chosen.fact, settled)
+        broken = proving.broken(admin, chosen.compiled, chosen.fact, settled, go_on=go_on)
         return replace(chosen, trouble={**broken, **chosen.trouble})
 
 

@@ -131,18 +131,24 @@ def _through_routers(tenant: Tenant, dst: Side) -> Side:
 
 
 def peer(peering: PeeringFact, known: dict[str, Tenant]) -> Statement | None:
-    """What a peering says now: devices alone, neither routed prefixes nor exit nodes."""
+    """What a peering says now: devices alone, neither routed prefixes nor exit nodes.
+
+    Exit nodes are in it on neither side: whoever sees one may send through it what its own rules let out to the Internet.
+    """
     host, guest = known.get(peering.host), known.get(peering.guest)
     if host is None or guest is None:
         return None
-    src, dst = (_devices_alone(side) for side in (guest.side(peering.src, towards=False), host.side(peering.dst, towards=True)))
+    src, dst = _devices_alone(guest, guest.side(peering.src, towards=False)), _devices_alone(host, host.side(peering.dst, towards=True))
     if not src or not dst:
         return None
     path = f"peering {peering.id}"
     return Statement(guest.account, host.account, path, Place(), src, dst, peering.services, peering=peering.id)
 
 
-def _devices_alone(side: Side) -> Side:
+def _devices_alone(tenant: Tenant, side: Side) -> Side:
+    """By address where one of them is an exit node: the names of users and tags would mean it too."""
+    if any(device.id in side.devices for device in tenant.exits):
+        return by_address(device for device in tenant.fact.devices if device.id in side.devices and not device.exit)
     return Side(side.tokens, side.devices)
 
 
@@ -175,8 +181,9 @@ def _tokens(side: Side) -> list[str]:
 
 
 def _weight(grants: Iterable[dict[str, Any]]) -> int:
-    """Rules that the server makes of grants: one for each protocol, and one for capabilities."""
-    return sum(len({ip.rpartition(":")[0] for ip in grant.get("ip", ())}) + ("app" in grant) for grant in grants)
+    """Rules that the server makes of grants: it joins those of the same sources and protocol; one more for each that has capabilities."""
+    keys = {(tuple(one["src"]), ip.rpartition(":")[0] if ip else str(one)) for one in grants for ip in one.get("ip", [""])}
+    return len(keys)
 
 
 def _body(

@@ -194,14 +194,14 @@ def with_tests(text: str, questions: Iterable[Question]) -> str:
     return f'{text.rstrip().removesuffix("}").rstrip()},\n "tests": [\n{lines}\n ]\n}}\n'
 
 
-def batches(text: str, questions: Iterable[Question], *, body: int = BODY) -> Iterator[list[Question]]:
-    """The questions in as many requests as their sizes make necessary; one without any where there are none."""
+def batches(text: str, questions: Iterable[Question], *, most: int = MOST_DENIALS, body: int = BODY) -> Iterator[list[Question]]:
+    """The questions in as many requests as their number and sizes make necessary; one without any where there are none."""
     room = max(LEAST_ROOM, body - len(json.dumps(text)))
     batch: list[Question] = []
     left, asked = room, False
     for question in questions:
         size = len(question.src) + len(question.dst) + AROUND
-        if batch and (size > left or len(batch) == MOST_DENIALS):
+        if batch and (size > left or len(batch) >= min(most, MOST_DENIALS)):
             yield batch
             batch, left = [], room
         batch.append(question)

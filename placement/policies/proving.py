@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from django.utils.translation import gettext as _
 
@@ -18,6 +18,7 @@ from tenants.policies.document import NOTHING_WRITTEN
 
 NOT_ABOUT_THE_DOCUMENT = (401, 403, 404, 413, 429)
 LONGEST = 1000  # of a reason
+PAIRS, LEAST_ASKED = 400_000, 50  # of questions and lines in one request
 
 
 class NotProven(PlacementError):
@@ -41,14 +42,23 @@ def prove(cluster: Cluster, compiled: Compiled, fact: ClusterFact, *, about: Col
         prove_by(admin, compiled, fact, about=about, turn=turn)
 
 
-def prove_by(admin: Admin, compiled: Compiled, fact: ClusterFact, *, about: Collection[str], turn: int | None = None) -> None:
-    """The same with a server's API at hand."""
+def prove_by(
+    admin: Admin,
+    compiled: Compiled,
+    fact: ClusterFact,
+    *,
+    about: Collection[str],
+    turn: int | None = None,
+    go_on: Callable[[], None] = lambda: None,
+) -> None:
+    """The same with a server's API at hand. `go_on` is called before each request, and may raise to stop."""
     known = tenants_of(fact)
     questions = [question for account in sorted(about) if account in known for question in proof.own(known[account], compiled.form)]
     apart = proof.denials(fact, about, turn=turn or 0)
     if turn is not None:
         apart += proof.denials(fact, known.keys(), turn=turn, most=proof.MOST_OF_OTHERS)
-    for batch in proof.batches(compiled.text, [*questions, *dict.fromkeys(apart)]):
+    for batch in proof.batches(compiled.text, [*questions, *dict.fromkeys(apart)], most=_most(compiled)):
+        go_on()
         try:
             refusal = _refusal(admin, compiled.text, batch)
         except ClusterRefused as error:
@@ -60,16 +70,24 @@ def prove_by(admin: Admin, compiled: Compiled, fact: ClusterFact, *, about: Coll
             raise _blame(admin, fact, about, batch, refusal)
 
 
-def broken(admin: Admin, compiled: Compiled, fact: ClusterFact, accounts: Collection[str]) -> dict[str, str]:
-    """Of tenants whose policy is in force, whose own tests do not hold any more, and which. Raises: ClusterError."""
+def broken(
+    admin: Admin, compiled: Compiled, fact: ClusterFact, accounts: Collection[str], *, go_on: Callable[[], None] = lambda: None
+) -> dict[str, str]:
+    """Of tenants whose policy is in force, whose own tests do not hold any more, and which. Raises: ClusterError, and what `go_on` raises."""
     known = tenants_of(fact)
     questions = [question for account in sorted(accounts) if account in known for question in proof.own(known[account], compiled.form)]
     found: dict[str, list[Question]] = {}
-    for batch in proof.batches(compiled.text, questions) if questions else ():
+    for batch in proof.batches(compiled.text, questions, most=_most(compiled)) if questions else ():
+        go_on()
         refusal = _refusal(admin, compiled.text, batch)
         for question in proof.failed(refusal.reason, batch) if refusal else ():
             found.setdefault(question.accounts[0], []).append(question)
     return {account: _in_words(those) for account, those in found.items()}
+
+
+def _most(compiled: Compiled) -> int:
+    """Questions of one request: a server tries each against every line of the document, some 200,000 pairs in a second, and we do not wait for ever."""
+    return max(LEAST_ASKED, PAIRS // compiled.text.count("\n"))
 
 
 def _refusal(admin: Admin, text: str, questions: Iterable[Question] = ()) -> ClusterRefused | None:

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 # characters of one tenant's part: a server takes a document of 4 MiB for all of its tenants (placement/policies/proof.py)
 MOST_COMPILED = 500_000
+MOST_RULES = 500  # that the server makes of one tenant's policy: with 500 devices each costs it 5 ms at every change
+MOST_SECONDS = 5.0  # of one peer calculation: a policy that makes its server slower than this is for the operators to place elsewhere
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,18 @@ def _fits(tenant: Tenant, world: World) -> None:
                 "Spelt out for its devices the policy has %(length)d characters; at most %(most)d are allowed. Name tags in place of devices."
             )
             % words
+        )
+    rules = world.compiled.rules.get(tenant.account, 0)
+    if rules > MOST_RULES:
+        raise PolicyNotProven(
+            _("The policy comes to %(rules)d rules on its server; at most %(most)d are allowed. Join those that say alike.")
+            % {"rules": rules, "most": MOST_RULES}
+        )
+    if world.compiled.seconds > MOST_SECONDS and world.compiled.seconds > 1.2 * world_of(tenant).compiled.seconds:
+        raise PolicyNotProven(
+            _(
+                "The policy would make its server too slow beside those of others. Use fewer rules, none with via, or ask the operators for another cluster."
+            )
         )
 
 

@@ -17,6 +17,7 @@ from acs.poll import poll
 from placement import routing
 from placement.errors import RouteConflict
 from placement.models import Cluster, ClusterPolicy, Device, Route, Watch
+from placement.policies import pushing, wishes
 from tenants.models import AuditEvent
 from tests import factories
 from tests.api.callers import program_of, said
@@ -49,6 +50,12 @@ class Place:
         done = poll(self.cluster_id, now=timezone.now())
         assert done is not None
         assert done.outcome == "ok"
+
+    def push(self) -> None:
+        """The document that knows of exit nodes and public prefixes runs: now the server may approve them."""
+        done = pushing.push(self.cluster_id, timezone.now(), after=(routing.after_push,))
+        assert done is not None
+        assert (done.state, done.reason) == ("stored", "")
 
     def approved(self, device: Device) -> set[str]:
         return set(self.server.admin().node(device.node_id).approved_routes)
@@ -122,6 +129,8 @@ def test_an_exit_node_is_approved_for_both_versions_together_and_several_tenants
         device = place.join(customer, f"exit-{customer.account}", *EXIT)
         act(routing.approve, route_of(customer, "::/0"))
         assert states(customer) == {"0.0.0.0/0": "approved", "::/0": "approved"}
+        assert place.approved(device) == set(), "before the document knows of it, whoever sees it could use it"
+        place.push()
         assert place.approved(device) == set(EXIT)
     place.look()
     assert states(acme) == states(bolt) == {"0.0.0.0/0": "approved", "::/0": "approved"}
@@ -241,7 +250,12 @@ def test_a_policy_approves_routes_of_whom_it_names_and_nobody_elses(place, acme)
     assert states(acme) == {
         "10.5.0.0/16": "waiting", "10.1.0.0/16": "approved", "192.168.1.0/24": "waiting", "0.0.0.0/0": "approved", "::/0": "approved",
     }  # fmt: skip
+    assert place.approved(router) == {"10.1.0.0/16"}, "an exit node waits for the document that knows of it"
+    place.push()
     assert (place.approved(router), place.approved(plain)) == ({"10.1.0.0/16", *EXIT}, set())
+    wishes.touch(place.cluster_id, now=timezone.now())
+    routing.tell(router.cluster, [router.node_id])
+    assert place.approved(router) == {"10.1.0.0/16", *EXIT}, "what works goes on while another document is on its way"
     told = AuditEvent.objects.of(acme.tenant).filter(verb="route.approve").values_list("actor", flat=True)
     assert list(told) == ["system:policy"] * 2
 

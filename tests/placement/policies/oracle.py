@@ -252,6 +252,8 @@ class Meaning:
         device = next((device for device in host.devices if any(target in ip for ip in device.addresses)), None)
         return (
             device is not None
+            and not device.exit
+            and not one.exit
             and any(self._is(tenant, word, one) for word in peering.src)
             and any(self._is(host, word, device) for word in peering.dst)
         )

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 
 from placement.policies.compiling import LITERAL_FORM, SELF_FORM, compile_cluster
-from placement.policies.facts import ClusterFact
+from placement.policies.facts import ClusterFact, DeviceFact, PeeringFact, TenantFact
+from tenants.policies.document import Service, Word
 from tests.placement.policies.oracle import Meaning, Node, Server
-from tests.placement.policies.worlds import PACKETS, PROBES, clusters
+from tests.placement.policies.worlds import PACKETS, PROBES, address, clusters
 
 
 def probes(cluster: ClusterFact) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
@@ -62,3 +63,28 @@ def test_devices_of_two_tenants_see_each_other_by_a_peering_alone(cluster: Clust
 def test_the_document_is_the_same_in_whatever_order_its_tenants_come(cluster: ClusterFact) -> None:
     turned = ClusterFact(cluster.cluster_id, cluster.tenants[::-1], cluster.peerings)
     assert compile_cluster(turned).text == compile_cluster(cluster).text
+
+
+def test_a_peering_lends_nobody_an_exit_node() -> None:
+    """Whoever sees an exit node may send through it what its own rules let out to the Internet."""
+    word = (Word("*"),)
+    tenants = [
+        TenantFact(account, devices=(DeviceFact(f"{account}-exit", "exit", addresses=address(number, 0), exit=True), lap(account, number)))
+        for number, account in enumerate(("acme", "bolt"))
+    ]
+    cluster = ClusterFact("eu1", tuple(tenants), (PeeringFact("p1", "acme", "bolt", word, word, (Service(),)),))
+    server = Server(compile_cluster(cluster).text, cluster)
+    nodes = {node.device.id: node for node in server.nodes}
+    outside, inside = ipaddress.ip_address("8.8.8.8"), address(0, 1)[0].network_address
+    assert server.reaches(nodes["bolt-lap"], inside, "tcp", 22)
+    assert not any(server.sees(node, nodes["acme-exit"]) for node in nodes.values() if node.account == "bolt")
+    assert not any(server.sees(node, nodes["bolt-exit"]) for node in nodes.values() if node.account == "acme")
+    assert server.reaches(nodes["bolt-lap"], outside, "tcp", 443)
+    alone = Server(
+        compile_cluster(ClusterFact("eu1", (tenants[0], TenantFact("bolt", devices=(lap("bolt", 1),))), cluster.peerings)).text, cluster
+    )
+    assert not alone.reaches(nodes["bolt-lap"], outside, "tcp", 443)
+
+
+def lap(account: str, number: int) -> DeviceFact:
+    return DeviceFact(f"{account}-lap", "lap", addresses=address(number, 1))
