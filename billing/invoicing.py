@@ -19,7 +19,7 @@ from billing.errors import UnknownInvoice
 from billing.models import BillingAccount, CreditEntry, Invoice, InvoiceLine, Subscription
 from billing.owed import paid_of
 from billing.papers import Paper, drafted, paper_of
-from billing.payments.references import reference_of
+from billing.payments.references import give
 from billing.rating.cycles import Range
 from billing.reckoning import reckon
 from tenants import audit
@@ -80,9 +80,9 @@ def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
     _become(made, State.FINALISED, State.DRAFT, **facts)
     told = {"amount": made.gross, "currency": made.currency, "period": f"{made.period_start:%Y-%m}"}
     audit.record(f"{made.kind}.finalise", actor=actor, tenant=made.tenant, target=number.name, now=now, **told)
-    if made.kind == Kind.INVOICE:
-        reference_of(made)
-    if made.payable == 0:
+    if made.payable:
+        give(made)
+    else:
         _become(made, State.PAID, State.FINALISED, settled_at=now)
     return made
 

@@ -24,6 +24,11 @@ def reference_of(invoice: Invoice) -> str:
     return made.reference
 
 
+def give(invoice: Invoice) -> None:
+    """Its reference, in the transaction that finalises it: one statement."""
+    PaymentReference.objects.create(invoice=invoice, reference=made_of(invoice.pk))
+
+
 def printed(invoice: Invoice) -> str:
     """As it stands on the document; empty on a preview."""
     made = PaymentReference.objects.filter(invoice=invoice.pk).first() if invoice.pk else None
