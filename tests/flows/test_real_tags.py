@@ -10,6 +10,7 @@ from django.utils import timezone
 from acs.poll import poll
 from placement import routing
 from placement.models import Device, Route, Watch
+from placement.policies import pushing
 from tests import factories
 from tests.cluster_servers import serve_cluster, serve_external
 from tests.live import run_web
@@ -50,6 +51,8 @@ def test_a_device_is_tagged_from_the_start_and_its_routes_are_as_they_were_decid
         }  # fmt: skip
         assert admin.node(node.id).approved_routes == ("10.1.0.0/16",)
         routing.approve(Route.objects.of(customer.tenant).get(prefix="::/0"), now=timezone.now(), actor="system:tests")
+        assert admin.node(node.id).approved_routes == ("10.1.0.0/16",), "an exit node waits for the document that knows of it"
+        pushing.push(cluster_id, timezone.now(), after=(routing.after_push,))
         assert set(admin.node(node.id).approved_routes) == {"10.1.0.0/16", "0.0.0.0/0", "::/0"}
         admin.approve_routes(node.id, ["192.168.7.0/24"])
         look_again(cluster_id)

@@ -54,7 +54,9 @@ def lopsided(fleet_clusters):
 def everything():
     """Every row of every table."""
     with connection.cursor() as cursor:
-        cursor.execute("select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' order by 1")
+        cursor.execute(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition order by 1"
+        )
         tables = [name for (name,) in cursor.fetchall()]
         found = {}
         for table in tables:

@@ -123,6 +123,7 @@ def test_the_document_joins_the_two_while_the_peering_lasts(fleet_cluster):
 def test_everything_that_is_shared_is_devices_and_never_a_route_or_an_exit_node(fleet_cluster):
     acme, globex = settled("acme", fleet_cluster), settled("globex", fleet_cluster)
     router = device(acme, "router-1")
+    device(acme, "till-1")
     device(globex, "shop-1")
     for prefix in ("10.7.0.0/16", "0.0.0.0/0", "::/0"):
         Route.objects.create(
@@ -133,6 +134,8 @@ def test_everything_that_is_shared_is_devices_and_never_a_route_or_an_exit_node(
     [statement] = statements(fleet_cluster)
     assert not statement.dst.networks
     assert not statement.dst.exits
+    assert str(router.pk) not in statement.dst.devices, "whoever sees an exit node could use it"
+    assert len(statement.dst.devices) == 1
 
 
 def test_a_closed_tenant_shares_nothing_and_a_reopened_one_does_again(fleet_cluster):
