@@ -38,7 +38,7 @@ def test_a_restart_of_its_server_does_not_end_a_devices_time(real, tmp_path):
         second = look(cluster_id, 60)
         lasted = int((second.started_at - first.started_at).total_seconds())
         assert look(cluster_id, 90, truly=timezone.now()).outcome == "suspect"
-            time.sleep(2.5)  # starts that differ by less are the noise of a clock
+        time.sleep(2.5)  # starts that differ by less are the noise of a clock
     with (run_headscale if real else run_simulator)(tmp_path / "a"):
         assert look(cluster_id, 120).online == 0
     assert list(Coverage.objects.filter(cluster_id=cluster_id).values_list("restarted", flat=True))[-1]
