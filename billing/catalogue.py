@@ -66,7 +66,7 @@ def price(
     PriceComponent.objects.filter(version=version, currency=currency, key=key).delete()
     check(component)
     try:
-        _component(component)
+        component_of(component)
     except ValueError as error:
         raise MalformedRequest({"component": str(error)}) from None
     component.save(force_insert=True)
@@ -129,14 +129,15 @@ def sold(plan: Plan, interval: str, *, now: datetime) -> PlanVersion | None:
 
 def terms_of(version: PlanVersion, currency: str) -> Terms:
     """A version's prices as rating reads them. Raises: NoPriceInCurrency. Prefetch `components` where it is called for many."""
-    components = tuple(_component(each) for each in version.components.all() if each.currency == currency)
+    components = tuple(component_of(each) for each in version.components.all() if each.currency == currency)
     if not components:
         raise NoPriceInCurrency(str(version), currency)
     inclusive = version.tax_behaviour == PlanVersion.TaxBehaviour.INCLUSIVE
     return Terms(version.plan_id, version.number, currency, Interval(version.interval), components, inclusive)
 
 
-def _component(row: PriceComponent) -> Component:
+def component_of(row: PriceComponent) -> Component:
+    """Raises: ValueError."""
     try:
         tiers = tuple(Tier(step["up_to"], Decimal(step["unit_price"])) for step in row.tiers)
     except InvalidOperation:

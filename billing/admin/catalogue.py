@@ -12,6 +12,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from billing import accounts, catalogue
+from billing.admin import wording
 from billing.models import PlanVersion, PriceComponent, TaxRate
 from tenants import columns
 from tenants.admin.base import LinesField
@@ -131,23 +132,14 @@ class PlanVersionAdmin(OperatorAdmin):
 
     @admin.display(description=_("prices"))
     def prices(self, version: PlanVersion) -> str:
-        rows = (
-            (each.key, each.get_kind_display(), each.get_charged_display(), price_of(each), each.included)
-            for each in version.components.all()
-        )
-        return format_html_join("", "<p>{} ({}, {}): {} [{}]</p>", rows) or columns.NOTHING
+        told = ((wording.price(catalogue.component_of(each), each.currency),) for each in version.components.all())
+        return format_html_join("", "<p>{}</p>", told) or columns.NOTHING
 
     def audit_query(self, obj: PlanVersion) -> str:
         return str(obj)
 
     def create(self, act: Act, request: HttpRequest) -> tuple[PlanVersion, str]:  # noqa: ARG002 - the base's signature
         return catalogue.draft(**act.said, **act.told), ""
-
-
-def price_of(component: PriceComponent) -> str:
-    """Its price, or its tiers in one line."""
-    steps = (f"{step['up_to'] or ''}: {step['unit_price']}" for step in component.tiers)
-    return f"{'; '.join(steps) or format(component.unit_price.normalize(), 'f')} {component.currency}"
 
 
 class RateForm(forms.Form):

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing import corrections, invoicing
+from billing.admin import wording
 from billing.documents import pdf, sheet, telling
 from billing.models import ClosedPeriod, Invoice
 from billing.papers import paper_of
@@ -53,18 +54,9 @@ def month(row: Any) -> str:
 @admin.display(description=_("lines"))
 def lines(invoice: Invoice) -> str:
     """As the customer reads them, in the operator's language."""
-    paper = paper_of(invoice)
-    heads = (_t("Description"), _t("Quantity"), _t("Unit price"), _t("Amount"), _t("Corrects line"))
-    rows = (
-        (
-            telling.words(line),
-            f"{line.quantity.normalize():f} {line.unit}",
-            f"{line.unit_price.normalize():f}",
-            telling.amount(line.amount, invoice),
-            line.corrects.position if line.corrects else "",
-        )
-        for line in paper.lines
-    )
+    heads = (_t("Description"), _t("Quantity"), _t("Unit price"), _t("Amount"), "")
+    told = (telling.row(line, invoice) for line in paper_of(invoice).lines)
+    rows = ([each[name] for name in ("what", "quantity", "price", "amount", "note")] for each in told)
     cells = "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
     head = format_html_join("", "<th>{}</th>", ((each,) for each in heads))
     return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, format_html_join("", cells, rows))
@@ -72,10 +64,34 @@ def lines(invoice: Invoice) -> str:
 
 @admin.display(description=_("sums"))
 def sums(invoice: Invoice) -> str:
+    """Net, tax, total and payable, and of the rest what is not nothing."""
     names = ("net", "tax", "gross", "spent", "carried", "set_off", "payable")
-    labels = (str(Invoice._meta.get_field(name).verbose_name) for name in names)  # type: ignore[union-attr]
-    told = (telling.amount(getattr(invoice, name), invoice) for name in names)
-    return format_html_join("", "<div>{}: {}</div>", zip(labels, told, strict=True))
+    told = (
+        (Invoice._meta.get_field(name).verbose_name, telling.amount(getattr(invoice, name), invoice))  # type: ignore[union-attr]
+        for name in names
+        if getattr(invoice, name) or name in ("net", "tax", "gross", "payable")
+    )
+    return format_html("<table><tbody>{}</tbody></table>", format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", told))
+
+
+@admin.display(description=_("buyer"))
+def buyer(invoice: Invoice) -> str:
+    return wording.party(invoice.buyer)
+
+
+@admin.display(description=_("seller"))
+def seller(invoice: Invoice) -> str:
+    return wording.party(invoice.seller)
+
+
+@admin.display(description=_("how it is taxed"))
+def taxed(invoice: Invoice) -> str:
+    return wording.taxed(invoice.treatment)
+
+
+@admin.display(description=_("terms"))
+def terms(invoice: Invoice) -> str:
+    return wording.terms(invoice.terms)
 
 
 @admin.display(description=_("corrects"))
@@ -105,7 +121,7 @@ class InvoiceAdmin(OperatorAdmin):
     fields: ClassVar[Any] = (
         *("name", columns.linked("tenant", _("tenant")), "kind", columns.stated(), month, corrects, credit_notes, "reason", lines, sums),
         *(columns.at("issued_at", _("issued")), columns.at("due_at", _("due")), columns.at("settled_at", _("settled"))),
-        *("buyer", "seller", "treatment", "terms"),
+        *(buyer, seller, taxed, terms),
     )
     verbs = (
         Verb(

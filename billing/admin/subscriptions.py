@@ -6,14 +6,16 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from billing import concessions, subscriptions
-from billing.models import PlanVersion, Subscription
-from billing.phases import phase_at
+from billing.models import CreditEntry, PlanVersion, Subscription
+from billing.rating import money
 from tenants import columns
 from tenants.admin.base import tenant_field
 from tenants.columns import TenantFilter
@@ -61,6 +63,15 @@ class RedeemForm(forms.Form):
     code = forms.SlugField(label=_("code"))
 
 
+LINKS = ((_("Invoices"), "invoice"), (_("Payments"), "payment"), (_("Credit"), "creditentry"))
+
+
+def period(during: Any) -> str:
+    """From when to when, in UTC."""
+    end = f"{during.upper:%Y-%m-%d %H:%M}" if during.upper else _("further notice")
+    return f"{during.lower:%Y-%m-%d %H:%M} – {end}"
+
+
 def _change(subscription: Subscription, act: Act) -> object:
     return subscriptions.change_plan(subscription.tenant, act.said["version"], when=act.said["when"] or None, **act.told)
 
@@ -68,15 +79,20 @@ def _change(subscription: Subscription, act: Act) -> object:
 @admin.register(Subscription)
 class SubscriptionAdmin(OperatorAdmin):
     list_display: Any = (
-        "__str__",
         columns.linked("tenant", _("tenant")),
+        "agreed",
         columns.at("started_at", _("started")),
         columns.at("settle_at", _("next change")),
     )
     list_filter = (TenantFilter,)
     search_fields = ("tenant__account", "tenant__title")
     list_select_related = ("tenant",)
-    fields: ClassVar[Any] = (columns.linked("tenant", _("tenant")), "started_at", "settle_at", "phases")
+    fields: ClassVar[Any] = (
+        columns.linked("tenant", _("tenant")),
+        columns.at("started_at", _("started")),
+        columns.at("settle_at", _("next change")),
+        *("phases", "overrides", "coupons", "balance"),
+    )
     add_form = StartForm
     add_lead = _("The tenant is on the version from now on, in the currency of its billing account.")
     verbs: ClassVar[tuple[Verb, ...]] = (
@@ -117,20 +133,54 @@ class SubscriptionAdmin(OperatorAdmin):
         ),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        return super().get_queryset(request).prefetch_related("phases__version")
+
+    @admin.display(description=_("agreed"))
+    def agreed(self, row: Subscription) -> str:
+        """The version in force and until when; what begins later; or that it has ended."""
+        now = timezone.now()
+        later = [each for each in row.phases.all() if each.during.upper is None or each.during.upper > now]
+        if not later:
+            return columns.badge("closed", _("ended"))
+        first = min(later, key=lambda each: each.during.lower)
+        until = _("until %(day)s") % {"day": f"{first.during.upper:%Y-%m-%d}"} if first.during.upper else ""
+        return format_html("{} {}", first.version, until)
+
     @admin.display(description=_("phases"))
     def phases(self, row: Subscription) -> str:
-        current = phase_at(row.tenant, timezone.now())
+        now = timezone.now()
         told = (
             (
                 each.version,
                 each.currency,
-                f"{each.during.lower:%Y-%m-%d %H:%M}",
-                f"{each.during.upper:%Y-%m-%d %H:%M}" if each.during.upper else _("further notice"),
-                columns.badge("active", _("in force")) if current and current.pk == each.pk else "",
+                period(each.during),
+                format_html("{}", _("trial until %(day)s") % {"day": f"{each.trial_until:%Y-%m-%d %H:%M}"}) if each.trial_until else "",
+                columns.badge("active", _("in force")) if now in each.during else "",
             )
-            for each in row.phases.select_related("version")
+            for each in sorted(row.phases.all(), key=lambda each: each.during.lower)
         )
-        return format_html_join("", "<p>{} {}: {} – {} {}</p>", told) or columns.NOTHING
+        return format_html_join("", "<p>{} {}: {} {} {}</p>", told) or columns.NOTHING
+
+    @admin.display(description=_("overrides"))
+    def overrides(self, row: Subscription) -> str:
+        told = ((columns.link_to(each), period(each.during)) for each in row.overrides.order_by("during"))
+        return format_html_join("", "<p>{}: {}</p>", told) or columns.NOTHING
+
+    @admin.display(description=_("coupons"))
+    def coupons(self, row: Subscription) -> str:
+        told = ((columns.link_to(each.coupon), period(each.during)) for each in row.redemptions.select_related("coupon").order_by("during"))
+        return format_html_join("", "<p>{}: {}</p>", told) or columns.NOTHING
+
+    @admin.display(description=_("balance"))
+    def balance(self, row: Subscription) -> str:
+        """What the tenant has to its credit, in each currency that it ever had some in."""
+        known = CreditEntry.objects.of(row.tenant_id).order_by("currency").values_list("currency", flat=True).distinct()
+        told = ((f"{money.in_major(concessions.balance_of(row.tenant, each), each)} {each}",) for each in known)
+        return format_html_join("", "<p>{}</p>", told) or columns.NOTHING
+
+    def links(self, obj: Subscription) -> list[tuple[Any, str]]:
+        return [(label, f"{reverse(f'admin:billing_{name}_changelist')}?account={obj.tenant.account}") for label, name in LINKS]
 
     def audit_query(self, obj: Subscription) -> str:
         return obj.tenant.account

@@ -33,7 +33,7 @@ def tell(paper: Paper) -> dict[str, Any]:
             "seller": _party(invoice.seller),
             "buyer": _party(invoice.buyer),
             "facts": _facts(invoice),
-            "lines": [_line(line, invoice) for line in paper.lines],
+            "lines": [row(line, invoice) for line in paper.lines],
             "sums": _sums(invoice),
             "notes": _notes(invoice),
             "bank": invoice.seller.get("bank", "") if invoice.payable else "",
@@ -97,7 +97,8 @@ def _facts(invoice: Invoice) -> list[list[str]]:
     return [[str(label), value] for label, value in facts if value]
 
 
-def _line(line: InvoiceLine, invoice: Invoice) -> dict[str, str]:
+def row(line: InvoiceLine, invoice: Invoice) -> dict[str, str]:
+    """A line's texts, in the language in force; numbers as in that of the invoice."""
     told = {
         "what": words(line),
         "period": f"{_day(line.start, invoice)} – {_day(line.end - timedelta(seconds=1), invoice)}",

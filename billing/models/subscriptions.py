@@ -71,7 +71,7 @@ class SubscriptionPhase(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.version} {self.during}"
+        return f"{self.version} since {self.during.lower:%Y-%m-%d}"
 
 
 class Override(models.Model):
@@ -104,7 +104,7 @@ class Override(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.subscription_id} {self.component or 'entitlement'}"
+        return f"{self.component or 'entitlement'} #{self.pk}"
 
 
 class Coupon(models.Model):
@@ -160,4 +160,4 @@ class Redemption(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.coupon_id} {self.during}"
+        return f"{self.coupon_id} since {self.during.lower:%Y-%m-%d}"

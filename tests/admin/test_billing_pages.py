@@ -44,7 +44,7 @@ def test_a_version_is_drafted_priced_and_published(office):
     answer = office.post(page(PlanVersion, "act", draft.pk, "price"), {**price, **devices, "charged": "advance"})
     assert "arrears" in answer.content.decode()
     text = office.get(page(PlanVersion, "change", draft.pk)).content.decode()
-    assert "100: 1.50; : 1.00 EUR" in text
+    assert "20 included; up to 100: 1.50; more: 1.00 EUR" in text
     done(office.post(page(PlanVersion, "act", draft.pk, "unprice"), {"currency": "EUR", "key": "devices"}))
     done(office.post(page(PlanVersion, "act", draft.pk, "publish")))
     assert "/act/" not in office.get(page(PlanVersion, "change", draft.pk)).content.decode()
