@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,13 @@ def test_the_image_copies_only_what_is_there() -> None:
     for source in copied:
         assert (ROOT / source).exists(), source
         assert source not in kept_out
+
+
+def test_what_billing_may_be_told_is_read_by_every_process_and_settings_know_it(services: dict[str, Any]) -> None:
+    text = (ROOT / "docker/example.billing.env").read_text(encoding="utf-8")
+    told = re.findall(r"^#?(ACS_[A-Z_]+)=", text, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert told
+    assert [name for name in told if f"`{name}`" not in readme] == []
+    assert json.loads(re.findall(r"^ACS_SELLER='(.*)'$", text, re.MULTILINE)[0])["tax_id"]
+    assert all(service["env_file"][0]["path"] == "billing.env" for service in services.values() if service["image"] == "acs")
