@@ -3,6 +3,7 @@
 from django.urls import path
 
 from acs.api import (
+    books,
     derp,
     diagnosing,
     enrolling,
@@ -95,6 +96,9 @@ urlpatterns = [
     path("billing/entries/<int:entry_id>/assign", paying.AssignEntry.as_view()),
     path("billing/overdue", paying.Overdue.as_view()),
     path("billing/invoices", invoicing.AllInvoices.as_view()),
+    path("billing/journal", books.Journal.as_view()),
+    path("billing/receivables", books.Receivables.as_view()),
+    path("billing/checks", books.Checks.as_view()),
     path("billing/versions", selling.Versions.as_view()),
     path("billing/versions/<int:version_id>", selling.OneVersion.as_view()),
     path("billing/versions/<int:version_id>/publish", selling.PublishVersion.as_view()),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Iterable, Iterator
 
 from billing.papers import Paper
 from billing.rating import money
@@ -14,47 +16,38 @@ HEADS = (
     *("corrects_position", "before", "after"),
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def render(paper: Paper) -> str:
-    invoice, out = paper.invoice, io.StringIO()
+    return written(HEADS, _rows(paper))
+
+
+def written(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table. What a spreadsheet would run as a formula is written as a text."""
+    out = io.StringIO()
     write = csv.writer(out).writerow
-    write(HEADS)
-    head = [
-        invoice.name,
-        invoice.kind,
-        invoice.corrects.name if invoice.corrects else "",
-        _text(invoice.buyer["account"]),
-        invoice.currency,
-    ]
+    write(heads)
+    for row in rows:
+        write([_text(each) for each in row])
+    return out.getvalue()
+
+
+def _rows(paper: Paper) -> Iterator[list[object]]:
+    invoice = paper.invoice
+    head = [invoice.name, invoice.kind, invoice.corrects.name if invoice.corrects else "", invoice.buyer["account"], invoice.currency]
     head += [invoice.period_start.isoformat(), invoice.period_end.isoformat()]
 
     def major(minor: int | None) -> str:
         return "" if minor is None else str(money.in_major(minor, invoice.currency))
 
     for line in paper.lines:
-        what = [
-            line.position,
-            line.what,
-            _text(line.component),
-            line.kind,
-            _text(line.plan),
-            line.version,
-            line.start.isoformat(),
-            line.end.isoformat(),
-        ]
+        what = [line.position, line.what, line.component, line.kind, line.plan, line.version, line.start.isoformat(), line.end.isoformat()]
         price = [f"{line.quantity.normalize():f}", line.unit, f"{line.unit_price.normalize():f}", line.share, major(line.amount)]
-        more = [
-            line.percent,
-            line.inclusive,
-            line.cluster_id,
-            line.corrects.position if line.corrects else "",
-            major(line.before),
-            major(line.after),
-        ]
-        write([*head, *what, *price, *more])
-    return out.getvalue()
+        place = line.corrects.position if line.corrects else ""
+        more = [line.percent, line.inclusive, line.cluster_id, place, major(line.before), major(line.after)]
+        yield [*head, *what, *price, *more]
 
 
-def _text(text: str) -> str:
-    return "'" + text if text.startswith(FORMULA) else text
+def _text(told: object) -> object:
+    return f"'{told}" if isinstance(told, str) and told.startswith(FORMULA) and not NUMBER.fullmatch(told) else told

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from django.core.management.base import CommandError
 
 from billing.models import PlanVersion
+from billing.rating.cycles import Range, month_of
 
 
 def version_of(name: str) -> PlanVersion:
@@ -51,3 +52,11 @@ def moment(text: str) -> datetime:
 def day(text: str) -> date:
     """For argparse: 2026-06-01."""
     return moment(text).date()
+
+
+def month(text: str) -> Range:
+    """For argparse: 2026-06."""
+    try:
+        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no month, such as 2026-06") from None

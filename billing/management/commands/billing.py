@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.utils import timezone
 from billing import closing, corrections, invoicing
 from billing.corrections import Corrected
 from billing.documents import pdf, sheet
+from billing.management.words import month
 from billing.models import Invoice, Subscription
 from billing.papers import Paper, paper_of
 from billing.rating import money
@@ -22,14 +22,6 @@ from placement.management.telling import table, when
 from tenants.management.verbs import VerbCommand, tenant_of
 
 SHOWN = 50
-
-
-def month(text: str) -> Range:
-    """For argparse: 2026-06."""
-    try:
-        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no month, such as 2026-06") from None
 
 
 class Command(VerbCommand):
