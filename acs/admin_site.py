@@ -32,7 +32,7 @@ class OperatorSite(AdminSite):
     empty_value_display = "-"
 
     def get_urls(self) -> list[Any]:
-        from billing.admin import metering  # models are loaded by now
+        from billing.admin import books, metering  # models are loaded by now
         from placement.admin import diagnosis, pages, policy_pages
 
         pools = path("placement/pools/", self.admin_view(pages.pools_page), name="placement_pools")
@@ -44,6 +44,9 @@ class OperatorSite(AdminSite):
         use = [
             path("billing/usage/<slug:account>/", self.admin_view(metering.usage_page), name="billing_usage"),
             path("billing/coverage/", self.admin_view(metering.coverage_page), name="billing_coverage"),
+            path("billing/books/", self.admin_view(books.books_page), name="billing_books"),
+            path("billing/books/journal/<slug:month>/", self.admin_view(books.journal_file), name="billing_journal"),
+            path("billing/books/receivables/", self.admin_view(books.receivables_file), name="billing_receivables"),
         ]
         return [path("language/", set_language, name="language"), pools, why, *policy, *use, *super().get_urls()]
 

@@ -196,6 +196,9 @@ class InvoiceAdmin(OperatorAdmin):
     def links(self, obj: Invoice) -> list[tuple[Any, str]]:
         return [(kind.upper(), reverse("admin:billing_invoice_file", args=[obj.pk, kind])) for kind in ("pdf", "csv")]
 
+    def list_links(self) -> list[tuple[Any, str]]:
+        return [(_("Books"), reverse("admin:billing_books"))]
+
     def audit_query(self, obj: Invoice) -> str:
         return str(obj)
 

@@ -43,6 +43,8 @@ def test_every_list_and_a_row_of_it_fit_both_sizes(language, at_the_browser, fle
         if first.count():
             olga.goes(first.get_attribute("href"))
             olga.shows(f"{name}-{language}")
+    olga.goes("/admin/billing/books/?check=1")
+    olga.shows(f"books-{language}")
     olga.page.emulate_media(color_scheme="dark")
     olga.goes(f"/admin/billing/invoice/{invoice.pk}/change/")
     olga.shows(f"invoice-dark-{language}")

@@ -12,15 +12,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from billing import concessions, corrections, invoicing
+from billing import corrections, invoicing
 from billing.books import checks, receivables, sales
 from billing.models import DeviceDay, UsageHour
-from billing.payments import importing, ledger
-from billing.payments.received import Received
-from billing.payments.references import reference_of
 from billing.rating.cycles import month_of
 from tests.api.callers import operator, program_of, said
 from tests.billing import sold
+from tests.billing.books import kept
 from tests.billing.payments import paid
 from tests.conftest import url_as
 
@@ -31,25 +29,12 @@ LATER = NOW + timedelta(days=60)
 
 @pytest.fixture(autouse=True)
 def _ours(settings):
-    from tests.billing.invoices.conftest import SELLER
-
-    settings.SELLER, settings.BANK_ACCOUNTS = SELLER, [paid.IBAN]
-    settings.METERING_EVIDENCE_MONTHS = settings.METERING_DEVICE_DAY_MONTHS = 1200
+    kept.ours(settings)
 
 
 @pytest.fixture
 def books():
-    """Six invoices over 34.51 EUR: open, paid, paid in part, paid too much and undone, credited, void."""
-    made = [paid.invoice() for _ in range(6)]
-    text = lambda number: str(reference_of(made[number]))  # noqa: E731
-    entries = [paid.entry("34.51", text(1), reference="B1"), paid.entry("10.00", text(2), reference="B2")]
-    importing.from_camt(paid.camt(*entries, paid.entry("40.00", "for nobody", reference="B3")), **paid.DONE)
-    much = ledger.enter(made[3], Received("stripe", "pi_1", 5000, "EUR", NOW), **paid.DONE)
-    ledger.undo(much, reason="the wrong invoice", **paid.DONE)
-    corrections.credit_whole(made[4], reason="the wrong company", **paid.DONE)
-    invoicing.void(made[5], **paid.DONE)
-    concessions.credit(made[0].tenant, 500, reason="outage", **paid.DONE)
-    return [paid.again(each) for each in made]
+    return kept.six()
 
 
 def read(text):
@@ -62,14 +47,23 @@ def run(*words):
     return out.getvalue()
 
 
-def test_the_journal_has_every_document_of_its_month_and_nothing_of_void_ones(books):
+def test_the_journal_has_every_document_of_its_month_and_what_was_taken_back_in_it(books):
     rows = read(sales.journal(month_of(NOW)))
-    assert [row["number"] for row in rows] == [f"INV-2026-00000{n}" for n in range(1, 7)] + ["CN-2026-000001"]
-    assert {row["gross"] for row in rows[:5]} == {"34.51"}
+    assert [row["number"] for row in rows] == [f"INV-2026-00000{n}" for n in range(1, 7)] + ["CN-2026-000001", books[5].name]
+    assert {row["gross"] for row in rows[:6]} == {"34.51"}
     assert (rows[0]["net"], rows[0]["tax"], rows[0]["tax_percent"], rows[0]["country"]) == ("29.00", "5.51", "19.00", "DE")
-    assert (rows[5]["gross"], rows[5]["state"]) == ("0.00", "void")
     assert (rows[6]["gross"], rows[6]["corrects"]) == ("-34.51", books[4].name)
+    assert (rows[7]["gross"], rows[7]["kind"]) == ("-34.51", "void")
     assert read(sales.journal(month_of(NOW + timedelta(days=40)))) == []
+
+
+def test_a_journal_that_was_read_stays_as_it_is_when_an_invoice_is_taken_back_later(books):
+    before = sales.journal(month_of(NOW))
+    invoicing.void(books[0], now=LATER, actor="system:tests")
+    assert sales.journal(month_of(NOW)) == before
+    assert [(row["number"], row["kind"], row["gross"]) for row in read(sales.journal(month_of(LATER)))] == [
+        (books[0].name, "void", "-34.51")
+    ]
 
 
 def test_what_is_open_is_what_was_invoiced_less_what_came(books):
@@ -150,7 +144,7 @@ def test_hours_that_are_not_those_of_the_devices_are_seen(fleet_cluster):
 def test_the_command_writes_files_and_tells_ages(books, tmp_path):
     assert run("journal", "2026-07").startswith("number,kind")
     run("journal", "2026-07", "--out", str(tmp_path / "j.csv"))
-    assert len(read((tmp_path / "j.csv").read_text())) == 7
+    assert len(read((tmp_path / "j.csv").read_text())) == 8
     told = run("receivables", "--out", str(tmp_path / "r.csv"))
     assert "93.53" in told
     assert len(read((tmp_path / "r.csv").read_text())) == 3
@@ -158,7 +152,7 @@ def test_the_command_writes_files_and_tells_ages(books, tmp_path):
 
 def test_operators_programs_read_the_books_and_nobody_else(books):
     chief, mine = operator("billing:read"), program_of(books[0].tenant)
-    assert len(read(chief.get("billing/journal?month=2026-07").content.decode())) == 7
+    assert len(read(chief.get("billing/journal?month=2026-07").content.decode())) == 8
     assert len(read(chief.get("billing/receivables").content.decode())) == 3
     told = chief.get("billing/checks").json()
     assert (told["findings"], len(told["laws"])) == ([], 8)
