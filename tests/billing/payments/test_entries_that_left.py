@@ -110,7 +110,7 @@ def test_a_balance_is_paid_out_and_never_more_than_it_has():
     assigning.take_back(row("D1"), payment_of(made), amount=1, **DONE)  # more went back than was credited
     assert standing(made) == ("finalised", 1, 0)
     told = AuditEvent.objects.of(made.tenant).get(verb="balance.pay_out")
-    assert told.details["amount"] == -3451
+    assert told.detail["amount"] == -3451
 
 
 def test_a_balance_in_another_currency_pays_nothing_out(paid):
