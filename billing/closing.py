@@ -21,6 +21,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from billing import invoicing
 from billing.errors import BillingError, NoSeller
 from billing.invoicing import check_over
+from billing.locks import lock_balance
 from billing.metering import coverage
 from billing.models import ClosedPeriod, Invoice, Subscription, SubscriptionPhase
 from billing.numbering import seller
@@ -168,6 +169,6 @@ def _finalised(subscription: Subscription, period: Range, now: datetime, actor: 
     stored = Invoice.objects.across_tenants().filter(subscription=subscription, **kinds)
     if (issued := stored.exclude(state__in=[Invoice.State.DRAFT, Invoice.State.VOID]).first()) is not None:
         return issued  # finalised by hand
-    invoicing.lock_balance(subscription)
+    lock_balance(subscription)
     made = invoicing.renew(subscription, period, now=now)
     return invoicing.issue(made, now=now, actor=actor) if made else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,7 @@ from tenants.errors import MalformedRequest, WrongState
 from tenants.models import Tenant
 
 PROMISES = ("unit_price", "included", "max_devices", "max_members")
+OURS = re.compile(r"(invoice|void|payment|entry):[0-9]")  # begins the references of what billing itself moves on a balance
 
 
 @transaction.atomic
@@ -108,7 +110,9 @@ def redeem(tenant: Tenant, code: str, *, now: datetime, actor: str) -> Redemptio
 @transaction.atomic
 def credit(tenant: Tenant, amount: int, *, reason: str, now: datetime, actor: str, reference: str = "") -> CreditEntry:
     """Give (or, below nothing, take back) minor units of the account's currency on the tenant's balance. A `reference` is entered once: the same again
-    is a no-op. Raises: NoBillingAccount; MalformedRequest; WrongState when the balance would be below nothing."""
+    is a no-op. Raises: NoBillingAccount; MalformedRequest, also for a reference that looks like one of ours; WrongState when the balance would be below nothing."""
+    if OURS.match(reference):
+        raise MalformedRequest({"reference": _("what begins so is entered by billing itself")})
     account = _locked_account(tenant)
     if reference and (entered := CreditEntry.objects.of(tenant).filter(reference=reference).first()):
         return entered

@@ -14,12 +14,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from billing import invoicing
+from billing.locks import lock
 from billing.models import Correction, Invoice, InvoiceLine
-from billing.owed import paid_of
+from billing.owed import open_amount
 from billing.papers import foot, line_rows
 from billing.rating import frozen
 from billing.rating.cycles import Range
@@ -67,7 +67,7 @@ def touched(period: Range) -> list[Invoice]:
 def _correct(invoice: Invoice, *, reason: str, now: datetime, actor: str, whole: bool) -> Corrected:
     if not reason.strip():
         raise MalformedRequest({"reason": _("a correction needs a reason")})
-    invoicing.lock(invoice.subscription)
+    lock(invoice.subscription)
     held = Invoice.objects.across_tenants().select_related("tenant", "subscription").get(pk=invoice.pk)
     if held.kind != Kind.INVOICE or held.state in (State.DRAFT, State.VOID):
         raise WrongState(_("only finalised invoices are corrected"))
@@ -89,14 +89,6 @@ def _correct(invoice: Invoice, *, reason: str, now: datetime, actor: str, whole:
     if held.state in (State.FINALISED, State.UNCOLLECTIBLE) and open_amount(held) == 0:
         invoicing.mark_paid(held, now=now, actor=actor, how=issued.name)
     return Corrected(held, issued, difference)
-
-
-def open_amount(invoice: Invoice) -> int:
-    """What of an invoice its credit notes and payments have left to be paid, in minor units."""
-    if invoice.state not in (State.FINALISED, State.UNCOLLECTIBLE):
-        return 0
-    set_off = int(invoice.credit_notes.exclude(state=State.DRAFT).aggregate(sum=Sum("set_off"))["sum"] or 0)
-    return invoice.payable - set_off - paid_of(invoice)
 
 
 def _less(now: Iterable[dict[str, Any]], held: Invoice) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Who does not pay: past due, restricted (no new keys), suspended, closed, each after so many days that operators set, each by one verb.
 
 A review goes one stage further at most, and never sooner after the last one than the days between them, so that a service that was down for a month takes
-nobody's devices at once. Devices are not touched before suspension, and then by its grace. A payment takes back at once what dunning did, and only that.
+nobody's devices at once. Devices are not touched before suspension, and then by its grace. Whatever settles an invoice (a payment, a credit note, a void)
+takes back at once what dunning did, and only that.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from billing import invoicing
-from billing.corrections import open_amount
+from billing.locks import lock
 from billing.models import DunningCase, Invoice, Subscription
+from billing.owed import OWED, open_amount
 from tenants import audit, lifecycle
 from tenants.models import Tenant
 
 ACTOR = "system:dunning"
 Stage = DunningCase.Stage
 STAGES = (Stage.PAST_DUE, Stage.RESTRICTED, Stage.SUSPENDED, Stage.CLOSED)
-OWED = (Invoice.State.FINALISED, Invoice.State.UNCOLLECTIBLE)
 
 
 def due(*, now: datetime) -> list[str]:
@@ -38,7 +38,7 @@ def review(tenant: Tenant, *, now: datetime, actor: str = ACTOR) -> DunningCase 
 
 @transaction.atomic
 def settle(tenant: Tenant, *, now: datetime, actor: str = ACTOR) -> DunningCase | None:
-    """A payment has come: back as far as it reaches, never further."""
+    """Something is owed no more: back as far as it reaches, never further."""
     return _settled(tenant, now=now, actor=actor, further=False)
 
 
@@ -95,7 +95,7 @@ def _settled(tenant: Tenant, *, now: datetime, actor: str, further: bool) -> Dun
     subscription = Subscription.objects.of(tenant).first()
     if subscription is None:
         return None
-    invoicing.lock(subscription)
+    lock(subscription)
     case = DunningCase.objects.of(tenant).select_related("tenant").first()
     overdue = overdue_of(tenant, now=now)
     if overdue is None:

@@ -13,10 +13,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from billing import numbering
+from billing import dunning, numbering
 from billing.concessions import balance_of
 from billing.errors import UnknownInvoice
-from billing.models import BillingAccount, CreditEntry, Invoice, InvoiceLine, Subscription
+from billing.locks import lock
+from billing.models import CreditEntry, Invoice, InvoiceLine, Subscription
 from billing.owed import paid_of
 from billing.papers import Paper, drafted, paper_of
 from billing.payments.references import give
@@ -72,7 +73,7 @@ def finalise(invoice: Invoice, *, now: datetime, actor: str) -> Invoice:
 
 
 def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
-    """A draft that was made in this transaction, under the locks of `lock`, becomes a document. Raises: NoSeller."""
+    """A draft that was made in this transaction, under the locks of billing/locks.py, becomes a document. Raises: NoSeller."""
     seller = numbering.seller()
     _enter(made, made.carried - made.spent, f"invoice:{made.pk}", now=now, actor=actor)
     number = numbering.take(seller, made.kind, now.astimezone(UTC).year)
@@ -89,8 +90,8 @@ def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
 
 @transaction.atomic
 def void(invoice: Invoice, *, now: datetime, actor: str, reason: str = "") -> Invoice:
-    """It was never owed: what the balance gave is given back. Its period can be drafted anew. Raises: WrongState unless it is open and without credit notes, or
-    where the balance no longer has what the invoice brought to it."""
+    """It was never owed: what the balance gave is given back, and what dunning did for it taken back. Its period can be drafted anew. Raises: WrongState unless
+    it is open and without credit notes, or where the balance no longer has what the invoice brought to it."""
     held = _locked(invoice)
     if held.kind != Kind.INVOICE or held.credit_notes.exists():
         raise WrongState(_("it has credit notes, or is one"))
@@ -99,6 +100,7 @@ def void(invoice: Invoice, *, now: datetime, actor: str, reason: str = "") -> In
     _enter(held, held.spent - held.carried, f"void:{held.pk}", now=now, actor=actor)
     _become(held, State.VOID, State.FINALISED, settled_at=now)
     audit.record("invoice.void", actor=actor, tenant=held.tenant, target=held.name, now=now, reason=reason)
+    dunning.settle(held.tenant, now=now, actor=actor)
     return held
 
 
@@ -113,16 +115,17 @@ def mark_uncollectible(invoice: Invoice, *, now: datetime, actor: str, reason: s
 
 @transaction.atomic
 def mark_paid(invoice: Invoice, *, now: datetime, actor: str, how: str = "") -> Invoice:
-    """All of it has been paid; whoever keeps the payments says so. Raises: WrongState unless it is open or uncollectible."""
+    """All of it has been paid or credited; whoever keeps that says so. What dunning did for it is taken back. Raises: WrongState unless it is open or uncollectible."""
     held = _locked(invoice)
     _become(held, State.PAID, State.FINALISED, State.UNCOLLECTIBLE, settled_at=now)
     audit.record("invoice.mark_paid", actor=actor, tenant=held.tenant, target=held.name, now=now, how=how)
+    dunning.settle(held.tenant, now=now, actor=actor)
     return held
 
 
 @transaction.atomic
 def reopen(invoice: Invoice, *, now: datetime, actor: str, how: str = "") -> Invoice:
-    """It is not paid after all: a payment was undone. Raises: WrongState unless it is paid."""
+    """It is not paid after all: money went back. Raises: WrongState unless it is paid."""
     held = _locked(invoice)
     _become(held, State.FINALISED, State.PAID, settled_at=None)
     audit.record("invoice.reopen", actor=actor, tenant=held.tenant, target=held.name, now=now, how=how)
@@ -148,17 +151,6 @@ def by_name(name: str, *, of: Tenant | None = None) -> Invoice:
     return found
 
 
-def lock(subscription: Subscription) -> None:
-    """The rows that order a tenant's invoices and its balance, ours until commit."""
-    Subscription.objects.across_tenants().select_for_update(of=("self",)).get(pk=subscription.pk)
-    lock_balance(subscription)
-
-
-def lock_balance(subscription: Subscription) -> None:
-    """The second of them, for those who hold the first."""
-    BillingAccount.objects.of(subscription.tenant_id).select_for_update(of=("self",)).first()
-
-
 def check_over(period: Range, now: datetime) -> None:
     """Raises: WrongState."""
     if now < period.end + SETTLES:
@@ -166,7 +158,7 @@ def check_over(period: Range, now: datetime) -> None:
 
 
 def renew(subscription: Subscription, period: Range, *, now: datetime) -> Invoice | None:
-    """`draft` for those who hold the locks of `lock`."""
+    """`draft` for those who hold the locks of billing/locks.py."""
     held = Invoice.objects.across_tenants().filter(subscription=subscription, period_start=period.start, kind=Kind.INVOICE)
     before = held.exclude(state=State.VOID).first()
     if before is not None and before.state != State.DRAFT:

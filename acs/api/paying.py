@@ -11,21 +11,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from acs.api import paying_shapes as shapes
+from acs.api.billing_shapes import CreditShape
 from acs.api.bodies import StrictJsonParser
 from acs.api.documents import answers
 from acs.api.pages import CursorPages
 from acs.api.scoped import View
 from billing import invoicing
 from billing.models import DunningCase, Payment, Statement, StatementEntry
-from billing.payments import assigning, bank, cards, importing
+from billing.payments import assigning, bank, cards, importing, ledger
 from billing.payments.delimited import Shape
 from tenants.errors import MalformedRequest
+from tenants.models import Tenant
 
 
 class FileParser(StrictJsonParser):
     """A statement takes more than other bodies."""
 
     most = 16 * 2**20
+
+
+def payments() -> Any:
+    return Payment.objects.across_tenants().select_related("tenant", "invoice__subscription")
 
 
 class PaymentView(View):
@@ -66,7 +72,7 @@ class AllPayments(PaymentView):
 
 
 class UndoPayment(PaymentView):
-    """Take a payment back by a counter-entry; its money waits for another invoice."""
+    """Take what is left of a payment back by a counter-entry; its money waits for another invoice."""
 
     operator_only = True
     http_method_names = ["post"]
@@ -75,9 +81,22 @@ class UndoPayment(PaymentView):
         operation_id="billing_payments_undo", request=shapes.UndoneShape, responses=answers({200: shapes.PaymentShape}, 400, 409)
     )
     def post(self, request: Request, payment_id: int) -> Response:  # noqa: ARG002
-        rows = Payment.objects.across_tenants().select_related("tenant", "invoice__subscription")
-        counter = assigning.undo(self.one(rows, pk=payment_id), **self.body(shapes.UndoneShape), **self.acted)
+        counter = assigning.undo(self.one(payments(), pk=payment_id), **self.body(shapes.UndoneShape), **self.acted)
         return Response(shapes.PaymentShape(counter).data)
+
+
+class BringBackPayment(PaymentView):
+    """A payment that was undone, or a counter-entry, by mistake: its money is there again."""
+
+    operator_only = True
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="billing_payments_bring_back", request=shapes.UndoneShape, responses=answers({200: shapes.PaymentShape}, 400, 409)
+    )
+    def post(self, request: Request, payment_id: int) -> Response:  # noqa: ARG002
+        payment, said = self.one(payments(), pk=payment_id), self.body(shapes.UndoneShape)
+        return Response(shapes.PaymentShape(ledger.bring_back(ledger.counter_of(payment), **said, **self.acted)).data)
 
 
 class Statements(PaymentView):
@@ -138,6 +157,48 @@ class AssignEntry(PaymentView):
         entry, said = self.one(StatementEntry.objects.all(), pk=entry_id), self.body(shapes.AssignedEntry)
         invoice = invoicing.by_name(said["invoice"])
         return Response(shapes.PaymentShape(assigning.assign(entry, invoice, amount=said.get("amount"), **self.acted)).data)
+
+
+class TakeBackEntry(PaymentView):
+    """An entry that left the account, or a part of it, is money of a payment that went back."""
+
+    operator_only = True
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="billing_entries_take_back", request=shapes.TakingEntry, responses=answers({200: shapes.PaymentShape}, 400, 409)
+    )
+    def post(self, request: Request, entry_id: int) -> Response:  # noqa: ARG002
+        entry, said = self.one(StatementEntry.objects.all(), pk=entry_id), self.body(shapes.TakingEntry)
+        payment = self.one(payments(), pk=said["payment"])
+        return Response(shapes.PaymentShape(assigning.take_back(entry, payment, amount=said.get("amount"), **self.acted)).data)
+
+
+class PayOutEntry(PaymentView):
+    """An entry that left the account, or a part of it, was paid out of a tenant's balance."""
+
+    operator_only = True
+    http_method_names = ["post"]
+
+    @extend_schema(operation_id="billing_entries_pay_out", request=shapes.PayingEntry, responses=answers({200: CreditShape}, 400, 409))
+    def post(self, request: Request, entry_id: int) -> Response:  # noqa: ARG002
+        entry, said = self.one(StatementEntry.objects.all(), pk=entry_id), self.body(shapes.PayingEntry)
+        tenant = self.one(Tenant.objects.all(), account=said["account"])
+        return Response(CreditShape(assigning.pay_out(entry, tenant, amount=said.get("amount"), **self.acted)).data)
+
+
+class ReleaseEntry(PaymentView):
+    """An entry was assigned wrongly: whatever was done with it is taken back, and it waits again."""
+
+    operator_only = True
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="billing_entries_release", request=shapes.UndoneShape, responses=answers({200: shapes.EntryShape}, 400, 409)
+    )
+    def post(self, request: Request, entry_id: int) -> Response:  # noqa: ARG002
+        entry = self.one(StatementEntry.objects.all(), pk=entry_id)
+        return Response(shapes.EntryShape(assigning.release(entry, **self.body(shapes.UndoneShape), **self.acted)).data)
 
 
 class Overdue(PaymentView):

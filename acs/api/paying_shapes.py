@@ -35,6 +35,18 @@ class AssignedEntry(Fields):
     amount = serializers.IntegerField(min_value=1, required=False, help_text=f"Only so much of it. {MINOR}")
 
 
+@example({"payment": 7, "amount": 2000})
+class TakingEntry(Fields):
+    payment = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="The id of the payment that it takes back.")
+    amount = serializers.IntegerField(min_value=1, required=False, help_text=f"Only so much of it. {MINOR}")
+
+
+@example({"account": "acme-inc", "amount": 2000})
+class PayingEntry(Fields):
+    account = serializers.CharField(max_length=63, help_text="The tenant whose balance paid it.")
+    amount = serializers.IntegerField(min_value=1, required=False, help_text=f"Only so much of it. {MINOR}")
+
+
 @example({"reason": "the wrong invoice"})
 class UndoneShape(Fields):
     reason = serializers.CharField(max_length=300, help_text="Why; it stands in the audit.")
@@ -51,7 +63,7 @@ class StatementShape(ModelShape[Statement]):
 
 
 class ImportedShape(serializers.Serializer[Any]):
-    statement = StatementShape()
+    statements = StatementShape(many=True, help_text="One for each account that the file is of.")
     again = serializers.BooleanField(help_text="The very file was there: nothing was done.")
     new = serializers.IntegerField(help_text="Entries that no file had brought.")
     known = serializers.IntegerField(help_text="Entries that another file had brought.")

@@ -1,28 +1,21 @@
-"""The operators' pages of statements, their entries, payments and what the card provider said, and of tenants that do not pay."""
+"""The operators' pages of payments and what the card provider said, and of tenants that do not pay."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.html import format_html_join
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from billing import dunning, invoicing
+from billing import dunning
 from billing.admin.invoices import ReasonForm
-from billing.concessions import in_minor
-from billing.models import DunningCase, Payment, PaymentLink, ProviderEvent, QuotaWarning, Statement, StatementEntry
-from billing.payments import assigning, importing
-from billing.payments.delimited import COLUMNS, ENCODINGS, Shape
+from billing.models import DunningCase, Payment, PaymentLink, ProviderEvent, QuotaWarning
+from billing.payments import assigning, cards, ledger
 from billing.rating import money
 from tenants import columns
 from tenants.columns import TenantFilter
-from tenants.errors import MalformedRequest
-from tenants.office import Act, OperatorAdmin, Verb
+from tenants.office import OperatorAdmin, Verb
 
 tenant, invoice = columns.linked("tenant", _("tenant")), columns.linked("invoice", _("invoice"))
 
@@ -30,104 +23,6 @@ tenant, invoice = columns.linked("tenant", _("tenant")), columns.linked("invoice
 @admin.display(description=_("amount"), ordering="amount")
 def amount(row: Any) -> str:
     return f"{money.in_major(row.amount, row.currency)} {row.currency}"
-
-
-class StatementForm(forms.Form):
-    file = forms.FileField(label=_("file"))
-    format = forms.ChoiceField(label=_("format"), choices=Statement.Format.choices)
-    account = forms.CharField(label=_("account"), max_length=42, required=False, help_text=_("CSV only: the IBAN of ours that it is of."))
-    encoding = forms.ChoiceField(label=_("encoding"), choices=[("", "-"), *((each, each) for each in ENCODINGS)], required=False)
-    delimiter = forms.CharField(label=_("delimiter"), max_length=1, required=False, initial=";")
-    decimal = forms.ChoiceField(label=_("decimal sign"), choices=[(",", ","), (".", ".")], required=False)
-    date_format = forms.CharField(label=_("dates"), max_length=40, required=False, initial="%d.%m.%Y")
-    columns = forms.CharField(
-        label=_("columns"), widget=forms.Textarea(attrs={"rows": 6}), required=False,
-        help_text=_("CSV only: a line for each, such as amount=Betrag. Names: reference, amount, date, currency, account, text, counterparty."),
-    )  # fmt: skip
-    currency = forms.CharField(label=_("currency"), max_length=3, required=False, help_text=_("Of all entries, where no column says it."))
-
-
-@admin.register(Statement)
-class StatementAdmin(OperatorAdmin):
-    list_display: Any = (
-        "__str__",
-        "format",
-        "account",
-        "entries_in_file",
-        "known_before",
-        columns.at("imported_at", _("imported")),
-        "imported_by",
-    )
-    list_filter = ("format",)
-    search_fields = ("name", "bank_id", "account", "digest")
-    fields: ClassVar[Any] = (
-        *("name", "format", "account", "bank_id", "digest", "entries_in_file", "known_before"),
-        "imported_at",
-        "imported_by",
-    )
-    add_form = StatementForm
-    add_lead = _(
-        "The file is imported whole or not at all; the same file again changes nothing. What it brings is matched with invoices at once."
-    )
-
-    def create(self, act: Act, request: HttpRequest) -> tuple[Statement, str]:  # noqa: ARG002 - the office's signature
-        said = act.said
-        data, name = said["file"].read(), said["file"].name
-        if said["format"] == Statement.Format.CAMT:
-            return importing.from_camt(data, name=name, **act.told).statement, ""
-        missing = [each for each in ("account", "encoding", "delimiter", "decimal", "columns") if not said[each]]
-        if missing:
-            raise MalformedRequest(dict.fromkeys(missing, _t("needed for CSV")))
-        facts = {each: said[each] for each in ("account", "encoding", "delimiter", "decimal", "date_format", "currency")}
-        return importing.from_csv(data, Shape(columns=_columns(said["columns"]), **facts), name=name, **act.told).statement, ""
-
-
-def _columns(text: str) -> dict[str, str]:
-    """Raises: MalformedRequest."""
-    pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
-    if any(name.strip() not in COLUMNS or not heading.strip() for name, _equals, heading in pairs):
-        raise MalformedRequest({"columns": _t("a line for each: name=heading")})
-    return {name.strip(): heading.strip() for name, _equals, heading in pairs}
-
-
-class AssignForm(forms.Form):
-    invoice = forms.CharField(label=_("invoice"), max_length=32, help_text=_("Its number."))
-    amount = forms.DecimalField(label=_("amount"), required=False, help_text=_("All that is left of the entry, if nothing is said."))
-
-
-def _assign(entry: StatementEntry, act: Act) -> Payment:
-    part: Decimal | None = act.said["amount"]
-    minor = None if part is None else in_minor(part, entry.currency)
-    return assigning.assign(entry, invoicing.by_name(act.said["invoice"].strip()), amount=minor, **act.told)
-
-
-@admin.register(StatementEntry)
-class StatementEntryAdmin(OperatorAdmin):
-    list_display: Any = ("__str__", "value_date", amount, columns.stated(), "reason", "counterparty", "text")
-    list_filter = ("state", "reason", "currency")
-    search_fields = ("bank_reference", "text", "counterparty", "counterparty_account")
-    fields: ClassVar[Any] = (
-        *(columns.linked("statement", _("statement")), "account", "bank_reference", "value_date", amount, columns.stated(), "reason"),
-        *("text", "counterparty", "counterparty_account", "payments_of"),
-    )
-    verbs = (
-        Verb(
-            "assign",
-            _("Assign"),
-            _("The money is a payment of that invoice; what is more than is open goes to the tenant's balance."),
-            _assign,
-            fits=lambda entry: entry.amount > 0 and entry.state != StatementEntry.State.MATCHED,
-            form=AssignForm,
-        ),
-    )
-
-    @admin.display(description=_("payments"))
-    def payments_of(self, row: StatementEntry) -> str:
-        held = Payment.objects.across_tenants().filter(entry=row).select_related("invoice")
-        return (
-            format_html_join("", "<p>{} {} {}</p>", ((columns.link_to(each), each.invoice, amount(each)) for each in held))
-            or columns.NOTHING
-        )
 
 
 @admin.register(Payment)
@@ -145,32 +40,58 @@ class PaymentAdmin(OperatorAdmin):
     search_fields = ("provider_reference", "invoice__name", "tenant__account", "note")
     list_select_related = ("tenant", "invoice")
     fields: ClassVar[Any] = (
-        *(tenant, invoice, amount, "credited", "provider", "provider_reference", columns.linked("entry", _("entry of a statement"))),
-        *(columns.linked("undoes", _("undoes")), "paid_at", "recorded_at", "recorded_by", "note"),
+        *(
+            tenant,
+            invoice,
+            amount,
+            "credited",
+            "left",
+            "provider",
+            "provider_reference",
+            columns.linked("entry", _("entry of a statement")),
+        ),
+        *(columns.linked("undoes", _("undoes")), "counters_of", "paid_at", "recorded_at", "recorded_by", "note"),
     )
     verbs = (
         Verb(
             "undo",
             _("Undo"),
-            _("A counter-entry takes it back: the invoice is open again, and the money waits for another one."),
+            _("A counter-entry takes back what is left of it: the invoice is open again, and the money waits for another one."),
             lambda payment, act: assigning.undo(payment, reason=act.said["reason"], **act.told),
-            fits=lambda payment: payment.undoes_id is None and not hasattr(payment, "undone_by"),
+            fits=lambda payment: payment.undoes_id is None and ledger.left_of(payment).amount > 0,
             form=ReasonForm,
             grave=True,
+        ),
+        Verb(
+            "bring_back",
+            _("Bring back"),
+            _("It was taken back by mistake, or has come again: it pays what is open now, the rest goes to the tenant's balance."),
+            lambda counter, act: ledger.bring_back(counter, reason=act.said["reason"], **act.told),
+            fits=lambda counter: counter.amount < 0 and not counter.counters.exists(),
+            form=ReasonForm,
         ),
     )
 
     def audit_query(self, obj: Payment) -> str:
         return str(obj.invoice)
 
+    @admin.display(description=_("left of it"))
+    def left(self, row: Payment) -> str:
+        return columns.NOTHING if row.undoes_id else f"{money.in_major(ledger.left_of(row).amount, row.currency)} {row.currency}"
+
+    @admin.display(description=_("taken back and come again"))
+    def counters_of(self, row: Payment) -> str:
+        held = Payment.objects.of(row.tenant_id).filter(undoes=row).order_by("pk")
+        return format_html_join("", "<p>{} {}</p>", ((columns.link_to(each), amount(each)) for each in held)) or columns.NOTHING
+
 
 @admin.register(PaymentLink)
 class PaymentLinkAdmin(OperatorAdmin):
-    list_display: Any = ("__str__", tenant, invoice, amount, columns.at("made_at", _("made")), columns.at("expires_at", _("expires")))
+    list_display: Any = ("__str__", tenant, invoice, amount, columns.at("made_at", _("made")), columns.at("ended_at", _("used up")))
     list_filter = (TenantFilter,)
     search_fields = ("session_id", "invoice__name", "tenant__account")
     list_select_related = ("tenant", "invoice")
-    fields: ClassVar[Any] = (tenant, invoice, amount, "url", "made_at", "expires_at")
+    fields: ClassVar[Any] = (tenant, invoice, amount, "url", "made_at", "expires_at", "ended_at")
 
 
 @admin.register(ProviderEvent)
@@ -179,6 +100,15 @@ class ProviderEventAdmin(OperatorAdmin):
     list_filter = ("state", "kind")
     search_fields = ("id", "object_id", "detail")
     fields: ClassVar[Any] = ("id", "kind", "object_id", columns.stated(), "detail", "said_at", "received_at")
+    verbs = (
+        Verb(
+            "again",
+            _("Look again"),
+            _("What it is about is looked up at Stripe anew, and entered if it can be now."),
+            lambda event, act: cards.again(event, **act.told),
+            fits=lambda event: event.state in (ProviderEvent.State.KEPT, ProviderEvent.State.WAITING),
+        ),
+    )
 
 
 @admin.register(DunningCase)

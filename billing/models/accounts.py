@@ -79,6 +79,9 @@ class CreditEntry(models.Model):
     reason = models.CharField(_("reason"), max_length=200)
     actor = models.CharField(_("actor"), max_length=120)
     reference = models.CharField(_("reference"), max_length=100, blank=True, help_text=_("What it belongs to; at most one entry does."))
+    entry = models.ForeignKey(
+        "billing.StatementEntry", models.PROTECT, null=True, blank=True, related_name="paid_out", verbose_name=_("entry of a statement")
+    )
 
     objects = TenantManager()
 

@@ -12,6 +12,20 @@ from tenants.models import Tenant
 from tenants.scoping import TenantManager
 
 APPEND_ONLY = "RAISE EXCEPTION 'payments are append-only: undo one by a counter-entry';"
+NEVER_MORE_THAN_CAME = """
+SELECT * INTO undone FROM billing_payment WHERE id = NEW.undoes_id;
+IF (undone.tenant_id, undone.invoice_id, undone.currency) <> (NEW.tenant_id, NEW.invoice_id, NEW.currency) THEN
+    RAISE EXCEPTION 'a counter-entry is of the invoice of its payment';
+END IF;
+IF NEW.amount > 0 THEN
+    IF undone.amount <> -NEW.amount THEN RAISE EXCEPTION 'what comes back is a whole counter-entry'; END IF;
+    RETURN NEW;
+END IF;
+SELECT sum(amount) INTO standing FROM billing_payment WHERE id = undone.id OR undoes_id = undone.id
+    OR undoes_id IN (SELECT id FROM billing_payment WHERE undoes_id = undone.id);
+IF undone.undoes_id IS NOT NULL OR standing + NEW.amount < 0 THEN RAISE EXCEPTION 'more would go back than came'; END IF;
+RETURN NEW;
+"""
 
 
 class PaymentReference(models.Model):
@@ -32,14 +46,14 @@ class PaymentReference(models.Model):
 
 
 class Statement(models.Model):
-    """A file of a bank, imported whole or not at all. The same file again is a no-op."""
+    """What a file of a bank says of one account, imported whole or not at all. The same file again is a no-op."""
 
     class Format(models.TextChoices):
         CAMT = "camt", _("CAMT.053")
         CSV = "csv", _("CSV")
 
     id = models.BigAutoField(primary_key=True)
-    digest = models.CharField(_("digest"), max_length=64, unique=True, help_text=_("SHA-256 of the file."))
+    digest = models.CharField(_("digest"), max_length=64, help_text=_("SHA-256 of the file."))
     format = models.CharField(_("format"), max_length=4, choices=Format.choices)
     name = models.CharField(_("file"), max_length=200, blank=True)
     account = models.CharField(_("account"), max_length=34, help_text=_("The IBAN of ours that it is of."))
@@ -53,6 +67,7 @@ class Statement(models.Model):
         verbose_name = _("statement")
         verbose_name_plural = _("statements")
         ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["digest", "account"], name="statement_of_an_account_is_there_once")]
 
     def __str__(self) -> str:
         return self.name or self.bank_id or self.digest[:12]
@@ -99,7 +114,7 @@ class StatementEntry(models.Model):
         ordering = ["-value_date", "-id"]
         constraints = [
             models.UniqueConstraint(fields=["account", "bank_reference"], name="entry_of_an_account_is_there_once"),
-            models.CheckConstraint(condition=Q(amount__gt=0) | ~Q(state="matched"), name="only_money_that_came_is_matched"),
+            models.CheckConstraint(condition=~Q(amount=0) | ~Q(state="matched"), name="only_money_is_matched"),
         ]
         indexes = [models.Index(fields=["state", "-value_date"], name="entries_by_state")]
         triggers = [
@@ -122,7 +137,8 @@ class StatementEntry(models.Model):
 
 class Payment(models.Model):
     """A line of the ledger of payments: `amount` came for an invoice, of which `credited` was more than was open and went to the tenant's balance. Minor
-    units. One that was wrong is undone by a counter-entry, which names it."""
+    units. What goes back of it, all or a part, is a counter-entry below nothing that names it, and takes `credited` from the balance. What comes back after
+    all is a line above nothing that names the counter-entry."""
 
     class Provider(models.TextChoices):
         BANK = "bank", _("bank transfer")
@@ -136,7 +152,7 @@ class Payment(models.Model):
     entry = models.ForeignKey(
         StatementEntry, models.PROTECT, null=True, blank=True, related_name="payments", verbose_name=_("entry of a statement")
     )
-    undoes = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="undone_by", verbose_name=_("undoes"))
+    undoes = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="counters", verbose_name=_("undoes"))
     amount = models.BigIntegerField(_("amount in minor units"))
     credited = models.BigIntegerField(_("of it to the balance"), default=0)
     currency = models.CharField(_("currency"), max_length=3)
@@ -153,14 +169,23 @@ class Payment(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(fields=["provider", "provider_reference"], name="payment_of_a_provider_is_there_once"),
+            models.UniqueConstraint(fields=["undoes"], condition=Q(amount__gt=0), name="counter_entry_comes_back_once"),
             models.CheckConstraint(
-                condition=Q(undoes=None, amount__gt=0, credited__gte=0, credited__lte=models.F("amount"))
+                condition=Q(amount__gt=0, credited__gte=0, credited__lte=models.F("amount"))
                 | Q(undoes__isnull=False, amount__lt=0, credited__lte=0, credited__gte=models.F("amount")),
                 name="payment_comes_and_a_counter_entry_goes",
             ),
         ]
         triggers = [
             pgtrigger.Trigger(name="append_only", when=pgtrigger.Before, operation=pgtrigger.Update | pgtrigger.Delete, func=APPEND_ONLY),
+            pgtrigger.Trigger(
+                name="never_more_than_came",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                condition=pgtrigger.Q(new__undoes__isnull=False),
+                declare=[("undone", "billing_payment%ROWTYPE"), ("standing", "bigint")],
+                func=NEVER_MORE_THAN_CAME,
+            ),
             pgtrigger.Trigger(
                 name="no_truncate",
                 when=pgtrigger.Before,
@@ -186,6 +211,9 @@ class PaymentLink(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     made_at = models.DateTimeField(_("made"))
     expires_at = models.DateTimeField(_("expires"))
+    ended_at = models.DateTimeField(
+        _("used up"), null=True, blank=True, help_text=_("It has been paid there, or a payment there has failed.")
+    )
 
     objects = TenantManager()
 
@@ -205,7 +233,7 @@ class ProviderEvent(models.Model):
         WAITING = "waiting", _("waiting")
         DONE = "done", _("done")
         IGNORED = "ignored", _("of no interest")
-        KEPT = "kept", _("kept: of no invoice of ours")
+        KEPT = "kept", _("kept for people")
 
     id = models.CharField(_("the provider's id"), max_length=200, primary_key=True)
     kind = models.CharField(_("kind"), max_length=100)

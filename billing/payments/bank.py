@@ -6,8 +6,8 @@ from datetime import UTC, datetime, time
 
 from django.conf import settings
 
-from billing.corrections import open_amount
 from billing.models import Invoice, Payment, StatementEntry
+from billing.owed import open_amount
 from billing.payments.received import Asked, Received
 from billing.payments.references import reference_of
 
@@ -20,8 +20,9 @@ def ask(invoice: Invoice, *, now: datetime, actor: str) -> Asked:  # noqa: ARG00
 
 
 def received(entry: StatementEntry, amount: int, times: int) -> Received:
-    """What an entry brought, or a part of it. `times`: how many payments it has had; one that was undone may be assigned anew."""
-    reference = f"{entry.account}/{entry.bank_reference}" + (f"#{times + 1}" if times else "")
+    """What an entry brought or took, or a part of it. `times`: how often something of it was given or taken back; each time has a reference of its own, which no
+    other entry's may look like."""
+    reference = f"entry:{entry.pk}#{times + 1}" if times else f"{entry.account}/{entry.bank_reference}"
     at = datetime.combine(entry.value_date, time(12), UTC)
     note = " ".join(part for part in (entry.counterparty, entry.text) if part)
     return Received(Payment.Provider.BANK, reference, amount, entry.currency, at, note)

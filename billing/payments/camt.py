@@ -14,31 +14,36 @@ from defusedxml.ElementTree import fromstring
 from django.utils.translation import gettext as _
 
 from billing.errors import StatementRefused
-from billing.payments.entries import Contents, Entry, account_of, minor, once
+from billing.payments.entries import Contents, Entry, account_of, minor, numbered, once, shortened
 
 NAMESPACE = re.compile(r"urn:iso:std:iso:20022:tech:xsd:camt\.053\.001\.0([2-8])")
 BOOKED = "BOOK"
 NONE = ("NONREF", "NOTPROVIDED")  # what banks write that have nothing to say
 
 
-def read(data: bytes) -> Contents:
-    """Raises: StatementRefused, with what is wrong and where."""
+def read(data: bytes) -> tuple[Contents, ...]:
+    """What it says of each account. Raises: StatementRefused, with what is wrong and where."""
     root = _document(data)
-    statements = [one for one in root if one.tag == "Stmt"]
+    statements: dict[str, list[Element]] = {}
+    for one in root:
+        if one.tag == "Stmt":
+            statements.setdefault(_account(one), []).append(one)
     if not statements:
         raise StatementRefused(_("the file has no statement in it"))
-    accounts = {_account(one) for one in statements}
-    if len(accounts) != 1:
-        raise StatementRefused(_("the file has statements of several accounts: %(accounts)s") % {"accounts": ", ".join(sorted(accounts))})
-    entries, skipped = [], 0
+    return tuple(_contents(account, of_it) for account, of_it in statements.items())
+
+
+def _contents(account: str, statements: list[Element]) -> Contents:
+    entries: list[Entry] = []
+    skipped = 0
     for statement in statements:
         booked = [one for one in statement.findall("Ntry") if _state(one) == BOOKED]
         skipped += len(statement.findall("Ntry")) - len(booked)
-        read_ones = [list(_entries(one, next(iter(accounts)))) for one in booked]
-        _add_up(statement, sum(entry.amount for group in read_ones for entry in group))
-        entries += [entry for group in read_ones for entry in group]
+        read_ones = [entry for one in booked for entry in _entries(one, account)]
+        _add_up(statement, sum(entry.amount for entry in read_ones))
+        entries += read_ones
     names = ", ".join(_text(one, "Id") for one in statements)
-    return Contents(accounts.pop(), names[:200], once(entries), skipped)
+    return Contents(account, names[:200], once(numbered(entries)), skipped)
 
 
 def _document(data: bytes) -> Element:
@@ -69,14 +74,14 @@ def _account(statement: Element) -> str:
 
 def _entries(entry: Element, account: str) -> Iterator[Entry]:
     """One, or as many as the transfers that it sums up."""
-    told = (_text(entry, place) for place in ("AcctSvcrRef", "NtryRef", "NtryDtls/TxDtls/Refs/AcctSvcrRef"))
-    reference = next((each for each in told if each and each not in NONE), "")
-    if not reference:
-        raise StatementRefused(_("an entry has no reference of the bank: it could be imported twice"))
-    where = _("entry %(reference)s") % {"reference": reference}
+    told = (_text(entry, place) for place in ("AcctSvcrRef", "NtryDtls/TxDtls/Refs/AcctSvcrRef"))
+    reference = next((each for each in told if each and each not in NONE), "")  # NtryRef is the account's or counts within the file
+    where = _("entry %(reference)s") % {"reference": reference or _text(entry, "NtryRef") or "?"}
     amount, currency = _amount(entry, where)
     details = entry.findall("NtryDtls/TxDtls")
-    whole = Entry(account, reference[:100], amount, currency, _value_date(entry, where), aside=_aside(entry, amount))
+    whole = Entry(account, shortened(reference, 90), amount, currency, _value_date(entry, where), aside=_aside(entry, amount))
+    if not reference:
+        whole = replace(whole, said=(_text(entry, "BookgDt/Dt") or _text(entry, "BookgDt/DtTm")[:10], whole.value_date.isoformat()))
     if len(details) < 2:
         yield _told(whole, details)
         return
@@ -86,7 +91,8 @@ def _entries(entry: Element, account: str) -> Iterator[Entry]:
         return
     for number, (one, part) in enumerate(zip(details, parts, strict=True), start=1):
         size = part[0] if part else 0
-        yield replace(_told(whole, [one]), reference=f"{reference[:90]}/{number}", amount=size if amount >= 0 else -size)
+        named = f"{whole.reference}/{number}" if reference else ""
+        yield replace(_told(whole, [one]), reference=named, amount=size if amount >= 0 else -size)
 
 
 def _told(entry: Entry, details: list[Element]) -> Entry:
@@ -96,7 +102,8 @@ def _told(entry: Entry, details: list[Element]) -> Entry:
     first = details[0] if details else Element("TxDtls")
     name = _text(first, f"RltdPties/{side}/Nm") or _text(first, f"RltdPties/{side}/Pty/Nm")
     account = _text(first, f"RltdPties/{side}Acct/Id/IBAN") or _text(first, f"RltdPties/{side}Acct/Id/Othr/Id")
-    return replace(entry, text=" ".join(words)[:1000], counterparty=name[:200], counterparty_account=account[:40])
+    said = (*entry.said, name, account, " ".join(" ".join(words).split())) if entry.said else ()
+    return replace(entry, text=" ".join(words)[:1000], counterparty=name[:200], counterparty_account=account[:40], said=said)
 
 
 def _words(one: Element) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Card payments by Stripe, of the same shape as bank transfer: pages where an invoice is paid, messages of what came, a nightly look at what was missed.
+"""Card payments by Stripe, of the same shape as bank transfer: pages where an invoice is paid, messages of what came and went, a nightly look at what was missed.
 
 A message is only the reason to look: what it is about is asked for anew, so that forged, replayed, late and reordered ones come to the same rows.
 """
@@ -10,21 +10,22 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from billing.corrections import open_amount
-from billing.errors import ProviderAway
+from billing.errors import ProviderAway, ProviderNotSetUp
 from billing.models import Invoice, Payment, PaymentLink, ProviderEvent
-from billing.payments import ledger, wire
+from billing.owed import open_amount
+from billing.payments import ledger, returns, wire
 from billing.payments.received import Asked, Received
 from tenants import audit
 from tenants.errors import TenantError, WrongState
 
 log = structlog.get_logger(__name__)
-ACTOR = "system:stripe"
+ACTOR = returns.ACTOR
 State = ProviderEvent.State
 TELLING = ("checkout.session.completed", "checkout.session.async_payment_succeeded")  # money may have come
-KEPT = ("charge.refunded", "charge.dispute.created", "checkout.session.async_payment_failed")  # for people to look at
+FAILED = "checkout.session.async_payment_failed"
 LOOK_BACK = timedelta(days=3)
 
 
@@ -35,7 +36,9 @@ def ask(invoice: Invoice, *, now: datetime, actor: str) -> Asked:
     amount = open_amount(invoice)
     if amount <= 0:
         raise WrongState(_("nothing of the invoice is open"))
-    links = PaymentLink.objects.of(invoice.tenant_id).filter(invoice=invoice, amount=amount, expires_at__gt=now + timedelta(minutes=30))
+    links = PaymentLink.objects.of(invoice.tenant_id).filter(
+        invoice=invoice, amount=amount, ended_at=None, expires_at__gt=now + timedelta(minutes=30)
+    )
     link = links.first() or _make_link(invoice, amount, now=now, actor=actor)
     return Asked(Payment.Provider.STRIPE, amount, invoice.currency, invoice.name, url=link.url, expires_at=link.expires_at)
 
@@ -50,50 +53,100 @@ def receive(body: bytes, signature: str, *, now: datetime) -> ProviderEvent:
 
 def handle(event: ProviderEvent, *, now: datetime) -> ProviderEvent:
     """Look up what it is about, and enter it. Done before: a no-op. Raises: ProviderAway, ProviderNotSetUp; it waits then."""
-    if event.kind in KEPT:
-        return _become(event, State.KEPT, "look at it at Stripe; undo the payment if money went back")
-    if event.kind not in TELLING:
+    if event.kind not in (*TELLING, FAILED, *returns.KINDS):
         return _become(event, State.IGNORED, "")
     try:
-        checkout = wire.look_up(event.object_id)
-        payment = take(checkout, now=now)
-    except ProviderAway:
+        state, detail = _gone(event, now) if event.kind in returns.KINDS else _paid(event, now)
+    except (ProviderAway, ProviderNotSetUp):
         raise
     except TenantError as error:
         log.warning("provider_event_kept", provider_event=event.pk, error=f"{type(error).__name__}: {error}")
-        return _become(event, State.KEPT, f"{type(error).__name__}: {error}")
-    if payment is None:
-        return _become(
-            event, State.DONE if not checkout.paid else State.KEPT, "not paid yet" if not checkout.paid else "of no invoice of ours"
-        )
-    return _become(event, State.DONE, str(payment))
+        state, detail = State.KEPT, f"{type(error).__name__}: {error}"
+    return _become(event, state, detail)
+
+
+def again(event: ProviderEvent, *, now: datetime, actor: str) -> ProviderEvent:
+    """One that was kept for people is looked up anew, now that they have seen to it. Raises: WrongState for any other; what `handle` does."""
+    if ProviderEvent.objects.filter(pk=event.pk, state__in=[State.KEPT, State.WAITING]).update(state=State.WAITING) != 1:
+        raise WrongState(_("only a message that was kept or waits is looked at again"))
+    event.refresh_from_db()
+    audit.record("provider_event.again", actor=actor, tenant=None, target=event.pk, now=now, before=event.detail)
+    return handle(event, now=now)
+
+
+def to_look_at() -> QuerySet[ProviderEvent, ProviderEvent]:
+    """The messages that somebody has to look at."""
+    return ProviderEvent.objects.filter(state__in=[State.KEPT, State.WAITING])
 
 
 def take(checkout: wire.Checkout, *, now: datetime) -> Payment | None:
-    """Enter what a page has brought, once. None: nothing yet, or it is of no invoice of ours. Raises: WrongState for another currency."""
+    """Enter what a page has brought, once, with what of it went back since. None: nothing yet, or it is of no invoice of ours. Raises: WrongState for another
+    currency, and for what cannot be taken back; ProviderAway."""
     if not checkout.paid or not checkout.payment or not checkout.amount:
         return None
     number = checkout.invoice if checkout.invoice.isdecimal() and len(checkout.invoice) < 19 else "0"
     invoice = Invoice.objects.across_tenants().select_related("subscription", "tenant").filter(pk=int(number)).first()
-    if invoice is None:
+    if invoice is None or invoice.name != checkout.title:  # somebody else's page at the same account may note an invoice too
         return None
-    received = Received(Payment.Provider.STRIPE, checkout.payment, checkout.amount, checkout.currency, now, checkout.id)
-    return ledger.enter(invoice, received, now=now, actor=ACTOR)
+    received = Received(Payment.Provider.STRIPE, checkout.payment, checkout.amount, checkout.currency, checkout.paid_at or now, checkout.id)
+    payment = ledger.enter(invoice, received, now=now, actor=ACTOR)
+    _end_link(checkout, now)
+    returns.succeeded(payment, now=now)
+    if checkout.doubted:
+        returns.agree(payment, now=now)
+    return payment
 
 
 def reconcile(*, now: datetime, back: timedelta = LOOK_BACK) -> int:
-    """What messages have not told: every page of the last days is looked at, and messages that wait are handled. Returns how many payments were new."""
+    """What messages have not told: every page of the last days is looked at, every refund and dispute that may have changed, and messages that wait are handled.
+    Returns how many lines of the ledger were new."""
     if not settings.STRIPE_KEY:
         return 0
-    before = Payment.objects.across_tenants().filter(provider=Payment.Provider.STRIPE).count()
+    mine = Payment.objects.across_tenants().filter(provider=Payment.Provider.STRIPE)
+    before = mine.count()
     for checkout in wire.listed(now - back):
         try:
             take(checkout, now=now)
+        except ProviderAway:
+            raise
         except TenantError as error:
             log.warning("checkout_not_taken", checkout=checkout.id, error=str(error))
+    returns.sweep(now=now)
     for event in ProviderEvent.objects.filter(state=State.WAITING).order_by("said_at"):
         handle(event, now=now)
-    return Payment.objects.across_tenants().filter(provider=Payment.Provider.STRIPE).count() - before
+    return mine.count() - before
+
+
+def _paid(event: ProviderEvent, now: datetime) -> tuple[str, str]:
+    """What became of a message about a page: its state, and why."""
+    checkout = wire.look_up(event.object_id)
+    if checkout.paid:
+        payment = take(checkout, now=now)
+        return (State.DONE, str(payment)) if payment else (State.KEPT, "of no invoice of ours")
+    if event.kind != FAILED:
+        return State.DONE, "not paid yet"
+    _end_link(checkout, now)
+    payment = returns.known(checkout.payment)
+    gone = returns.failed(payment, now=now) if payment else None
+    return State.DONE, f"the payment failed: {gone}" if gone else "the payment failed"
+
+
+def _gone(event: ProviderEvent, now: datetime) -> tuple[str, str]:
+    """What became of a message about a refund or a dispute: its state, and why. Of money that no message has told of yet, that is entered first."""
+    reference = wire.payment_of(event.kind, event.object_id)
+    payment = returns.known(reference)
+    if payment is None and reference:
+        checkout = wire.checkout_of(reference)
+        payment = take(checkout, now=now) if checkout else None
+    if payment is None:
+        return State.KEPT, "of no payment of ours"
+    new = returns.agree(payment, now=now)
+    return State.DONE, ", ".join(map(str, new)) or "known"
+
+
+def _end_link(checkout: wire.Checkout, now: datetime) -> None:
+    """Nobody can pay there any more: whoever asks for the invoice's page gets another one."""
+    PaymentLink.objects.across_tenants().filter(session_id=checkout.id, ended_at=None).update(ended_at=now)
 
 
 def _make_link(invoice: Invoice, amount: int, *, now: datetime, actor: str) -> PaymentLink:

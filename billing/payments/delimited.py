@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -12,11 +13,13 @@ from datetime import date, datetime
 from django.utils.translation import gettext as _
 
 from billing.errors import StatementRefused
-from billing.payments.entries import Contents, Entry, account_of, minor, once
+from billing.payments.entries import Contents, Entry, account_of, minor, once, shortened
 
-ENCODINGS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
+# Whoever says latin-1 means what Windows writes: its signs at 0x80 to 0x9f, such as €, are no signs in latin-1 proper.
+ENCODINGS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "cp1252", "windows-1252": "cp1252"}
 NEEDED = ("reference", "amount", "date")
 COLUMNS = (*NEEDED, "currency", "account", "text", "counterparty", "counterparty_account")
+MISREAD = re.compile(r"[^\W\d_][„”][^\W\d_]|[A-Za-z][ŠŸ][a-z]")  # ä and ö of DOS, ä and ü of old Macs, read as Windows-1252
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -52,7 +55,9 @@ def _check(shape: Shape) -> None:
     if not shape.columns.get("currency") and not shape.currency:
         raise StatementRefused(_("say which column is the currency, or which currency all entries are in"))
     if shape.encoding not in ENCODINGS or shape.decimal not in (".", ",") or len(shape.delimiter) != 1:
-        raise StatementRefused(_("an encoding is utf-8, utf-16 or latin-1, a decimal sign “.” or “,”, a delimiter one character"))
+        raise StatementRefused(
+            _("an encoding is utf-8, utf-16, latin-1 or windows-1252, a decimal sign “.” or “,”, a delimiter one character")
+        )
 
 
 def _decode(data: bytes, encoding: str) -> str:
@@ -65,8 +70,10 @@ def _decode(data: bytes, encoding: str) -> str:
         text = data.decode(ENCODINGS[encoding])
     except UnicodeDecodeError:
         raise wrong from None
-    if encoding == "latin-1" and not data.isascii() and _is_utf8(data):
+    if ENCODINGS[encoding] == "cp1252" and not data.isascii() and _is_utf8(data):
         raise StatementRefused(_("the file is in %(real)s, not in %(encoding)s") % {"real": "utf-8", "encoding": encoding})
+    if (ENCODINGS[encoding] == "cp1252" and MISREAD.search(text)) or (encoding == "utf-16" and not told and b"\0" not in data):
+        raise wrong
     if any((ord(sign) < 32 and sign not in "\t\r\n") or 0x7F <= ord(sign) < 0xA0 for sign in text):
         raise wrong
     return text
@@ -107,7 +114,7 @@ def _entry(told: dict[str, str], shape: Shape, where: str) -> Entry:
     amount = minor(told["amount"], currency, where, decimal=shape.decimal)
     return Entry(
         account=account,
-        reference=told["reference"][:100],
+        reference=shortened(told["reference"]),
         amount=amount,
         currency=currency,
         value_date=_day(told["date"], shape.date_format, where),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -25,9 +26,10 @@ FACTS = ("amount", "currency", "value_date")
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import came to. `again`: the very file was there; `known`: entries that other files had brought; `skipped`: not booked yet."""
+    """What an import came to, in statements of an account each. `again`: the very file was there; `known`: entries that other files had brought; `skipped`: not
+    booked yet."""
 
-    statement: Statement
+    statements: tuple[Statement, ...]
     again: bool
     new: int
     known: int
@@ -43,7 +45,7 @@ def from_camt(data: bytes, *, name: str = "", now: datetime, actor: str) -> Impo
 def from_csv(data: bytes, shape: delimited.Shape, *, name: str = "", now: datetime, actor: str) -> Imported:
     """Raises: StatementRefused; nothing is stored then."""
     _check_size(data)
-    return _again(data, now) or _store(data, delimited.read(data, shape), Statement.Format.CSV, name=name, now=now, actor=actor)
+    return _again(data, now) or _store(data, (delimited.read(data, shape),), Statement.Format.CSV, name=name, now=now, actor=actor)
 
 
 def _check_size(data: bytes) -> None:
@@ -54,33 +56,42 @@ def _check_size(data: bytes) -> None:
 
 
 def _again(data: bytes, now: datetime) -> Imported | None:
-    known = Statement.objects.filter(digest=_digest(data)).first()
-    if known is None:
+    known = tuple(Statement.objects.filter(digest=_digest(data)).order_by("pk"))
+    if not known:
         return None
     matching.match_waiting(now=now)
-    return Imported(known, True, 0, known.entries_in_file, 0)
+    return Imported(known, True, 0, sum(each.entries_in_file for each in known), 0)
 
 
-def _store(data: bytes, read: Contents, form: str, *, name: str, now: datetime, actor: str) -> Imported:
-    if read.account not in {account_of(each) for each in settings.BANK_ACCOUNTS}:
-        raise StatementRefused(_("%(account)s is no account of ours: ACS_BANK_ACCOUNTS names them") % {"account": read.account})
+def _store(data: bytes, read: tuple[Contents, ...], form: str, *, name: str, now: datetime, actor: str) -> Imported:
+    strange = sorted({each.account for each in read} - {account_of(each) for each in settings.BANK_ACCOUNTS})
+    if strange:
+        raise StatementRefused(_("%(account)s is no account of ours: ACS_BANK_ACCOUNTS names them") % {"account": ", ".join(strange)})
+    facts = {"digest": _digest(data), "format": form, "name": name[:200], "imported_at": now, "imported_by": actor}
     try:
         with transaction.atomic():
-            new = _new_ones(read)
-            known = len(read.entries) - len(new)
-            statement = Statement.objects.create(
-                digest=_digest(data), format=form, name=name[:200], account=read.account, bank_id=read.bank_id,
-                entries_in_file=len(read.entries), known_before=known, imported_at=now, imported_by=actor,
-            )  # fmt: skip
-            StatementEntry.objects.bulk_create([_row(entry, statement) for entry in new])
-            told = {"account": read.account, "entries": len(new), "known": known}
-            audit.record("statement.import", actor=actor, tenant=None, target=str(statement), now=now, digest=statement.digest, **told)
+            statements = tuple(_put(each, facts) for each in sorted(read, key=lambda each: each.account))
     except IntegrityError:  # somebody imports the same this moment
         if (there := _again(data, now)) is not None:
             return there
         raise StatementRefused(_("somebody else imports the same entries right now: import it again")) from None
     matching.match_waiting(now=now, actor=actor)
-    return Imported(statement, False, len(new), known, read.skipped)
+    known = sum(each.known_before for each in statements)
+    total = sum(each.entries_in_file for each in statements)
+    return Imported(statements, False, total - known, known, sum(each.skipped for each in read))
+
+
+def _put(read: Contents, facts: dict[str, Any]) -> Statement:
+    """What the file says of one account, in the transaction of the whole file."""
+    new = _new_ones(read)
+    known = len(read.entries) - len(new)
+    statement = Statement.objects.create(
+        account=read.account, bank_id=read.bank_id, entries_in_file=len(read.entries), known_before=known, **facts
+    )
+    StatementEntry.objects.bulk_create([_row(entry, statement) for entry in new])
+    told = {"account": read.account, "entries": len(new), "known": known, "digest": statement.digest}
+    audit.record("statement.import", actor=facts["imported_by"], tenant=None, target=str(statement), now=facts["imported_at"], **told)
+    return statement
 
 
 def _new_ones(read: Contents) -> list[Entry]:

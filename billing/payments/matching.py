@@ -9,8 +9,8 @@ from datetime import datetime
 import structlog
 from django.db import transaction
 
-from billing.corrections import open_amount
 from billing.models import Invoice, StatementEntry
+from billing.owed import open_amount
 from billing.payments import assigning
 from billing.payments.references import found_in
 from tenants.errors import TenantError

@@ -19,13 +19,13 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class VerbCommand(BaseCommand):
-    """`manage.py NAME VERB ...` calls `do_VERB(**options)`."""
+    """`manage.py NAME VERB ...` calls `do_VERB(**options)`, with lines for dashes."""
 
     requires_system_checks = ()  # `manage.py check` does them: they load every view, half of the time that a command takes
 
     def handle(self, *_args: Any, verb: str, **options: Any) -> None:
         try:
-            getattr(self, "do_" + verb)(**options)
+            getattr(self, "do_" + verb.replace("-", "_"))(**options)
         except TenantError as error:
             raise CommandError(str(error) or "refused") from error
 

@@ -8,8 +8,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from billing import dunning
-from billing.models import DunningCase, Payment, Statement, StatementEntry
+from billing import concessions, dunning
+from billing.models import DunningCase, Payment, ProviderEvent, Statement, StatementEntry
 from billing.payments.references import reference_of
 from tests.billing.invoices.conftest import SELLER
 from tests.billing.payments.paid import IBAN, again, camt, entry, invoice
@@ -74,3 +74,41 @@ def test_an_overdue_tenant_is_shown_and_reviewed(office, made):
     case = DunningCase.objects.of(made.tenant).get()
     assert made.tenant.account in office.get(page(DunningCase, "changelist")).content.decode()
     assert office.post(page(DunningCase, "act", case.pk, "review")).status_code == 302
+
+
+def test_money_that_left_is_assigned_and_released(office, made):
+    upload(office, camt(entry("40.00", reference_of(made)), entry("20.00", "back", reference="D1", direction="DBIT")))
+    gone, payment = StatementEntry.objects.get(bank_reference="D1"), Payment.objects.of(made.tenant).get()
+    take_back, pay_out = page(StatementEntry, "act", gone.pk, "take_back"), page(StatementEntry, "act", gone.pk, "pay_out")
+    assert office.post(take_back, {"payment": 10**9}).context["form"].errors
+    assert office.post(take_back, {"payment": payment.pk, "amount": "5.00"}).status_code == 302
+    assert office.post(pay_out, {"account": "nobody"}).context["form"].errors
+    assert office.post(pay_out, {"account": made.tenant.account, "amount": "0.49"}).status_code == 302
+    assert concessions.balance_of(made.tenant, "EUR") == 0
+    shown = office.get(page(StatementEntry, "change", gone.pk)).content.decode()
+    assert "-5.00 EUR" in shown
+    assert "-0.49 EUR" in shown
+    assert "-5.00 EUR" in office.get(page(Payment, "change", payment.pk)).content.decode()
+    assert office.post(page(StatementEntry, "act", gone.pk, "release"), {"reason": "wrong"}).status_code == 302
+    assert concessions.balance_of(made.tenant, "EUR") == 549
+
+
+def test_an_undone_payment_is_brought_back(office, made):
+    upload(office, camt(entry("34.51", reference_of(made))))
+    payment = Payment.objects.of(made.tenant).get()
+    office.post(page(Payment, "act", payment.pk, "undo"), {"reason": "wrong"})
+    counter = payment.counters.get()
+    assert "/act/bring_back/" in office.get(page(Payment, "change", counter.pk)).content.decode()
+    assert office.post(page(Payment, "act", counter.pk, "bring_back"), {"reason": "it was right"}).status_code == 302
+    assert again(made).state == "paid"
+    assert "/act/bring_back/" not in office.get(page(Payment, "change", counter.pk)).content.decode()
+
+
+def test_a_message_that_was_kept_is_looked_at_again(office, made):
+    event = ProviderEvent.objects.create(
+        id="evt_1", kind="customer.created", object_id="cus_1", said_at=made.issued_at, received_at=made.issued_at, state="kept"
+    )
+    assert "/act/again/" in office.get(page(ProviderEvent, "change", event.pk)).content.decode()
+    assert office.post(page(ProviderEvent, "act", event.pk, "again")).status_code == 302
+    event.refresh_from_db()
+    assert event.state == "ignored"

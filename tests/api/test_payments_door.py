@@ -12,7 +12,7 @@ from billing.models import StatementEntry
 from billing.payments.references import reference_of
 from tests.api.callers import operator, program_of, said
 from tests.billing.invoices.conftest import SELLER
-from tests.billing.payments.paid import IBAN, camt, entry, invoice
+from tests.billing.payments.paid import IBAN, again, camt, entry, invoice
 from tests.fakes import stripe_http
 
 pytestmark = pytest.mark.django_db
@@ -104,3 +104,32 @@ def test_who_is_overdue_is_told_to_operators(made):
     dunning.review(made.tenant, now=timezone.now() if made.due_at < timezone.now() else made.due_at.replace(year=made.due_at.year + 1))
     (case,) = operator("billing:read").get("billing/overdue").json()["results"]
     assert (case["account"], case["stage"], case["invoice"]) == (made.tenant.account, "past_due", made.name)
+
+
+def test_money_that_left_is_assigned_and_released(made):
+    chief = operator("billing")
+    chief.post("billing/statements", file(entry("40.00", reference_of(made)), entry("20.00", "back", reference="D1", direction="DBIT")))
+    (paid,) = chief.get("billing/payments").json()["results"]
+    gone = f"billing/entries/{StatementEntry.objects.get(bank_reference='D1').pk}"
+    assert said(chief.post(f"{gone}/take-back", {"payment": 10**9})) == (404, "not-found")
+    assert said(chief.post(f"{gone}/take-back", {"payment": paid["id"], "amount": 2001})) == (400, "malformed-request")
+    counter = chief.post(f"{gone}/take-back", {"payment": paid["id"], "amount": 500}).json()
+    assert (counter["amount"], counter["credited"], counter["undoes"]) == (-500, -500, paid["id"])
+    assert said(chief.post(f"{gone}/pay-out", {"account": "nobody"})) == (404, "not-found")
+    assert said(chief.post(f"{gone}/pay-out", {"account": made.tenant.account})) == (409, "wrong-state")
+    out = chief.post(f"{gone}/pay-out", {"account": made.tenant.account, "amount": 49}).json()
+    assert out["amount"] == -49
+    assert chief.post(f"{gone}/release", {"reason": "wrong"}).json()["state"] == "unmatched"
+    moved = chief.get(f"tenants/{made.tenant.account}/credits").json()["results"]
+    assert sum(each["amount"] for each in moved) == 549
+
+
+def test_an_undone_payment_is_brought_back(made):
+    chief = operator("billing")
+    chief.post("billing/statements", file(entry("34.51", reference_of(made))))
+    (paid,) = chief.get("billing/payments").json()["results"]
+    chief.post(f"billing/payments/{paid['id']}/undo", {"reason": "wrong"})
+    back = chief.post(f"billing/payments/{paid['id']}/bring-back", {"reason": "it was right"}).json()
+    assert (back["amount"], back["invoice"]) == (3451, made.name)
+    assert said(chief.post(f"billing/payments/{paid['id']}/bring-back", {"reason": "again"})) == (409, "wrong-state")
+    assert again(made).state == "paid"

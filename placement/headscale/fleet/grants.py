@@ -84,7 +84,7 @@ RIGHTS: dict[str, Rights] = {
     "billing_statement": (APPEND, APPEND, NONE),
     "billing_statemententry": ("select, insert, update (state), update (reason)", "select, insert, update (state), update (reason)", NONE),
     "billing_payment": (APPEND, APPEND, NONE),
-    "billing_paymentlink": (APPEND, READ, NONE),
+    "billing_paymentlink": ("select, insert, update (ended_at)", "select, update (ended_at)", NONE),
     "billing_providerevent": ("select, insert, update", "select, update", NONE),
     "billing_dunningcase": (FULL, FULL, NONE),
     "billing_quotawarning": (READ, FULL, NONE),

@@ -150,6 +150,8 @@ def test_the_schedule_reviews_those_who_owe_and_those_who_did():
     assert dunning.due(now=days(made, 1)) == [str(made.tenant_id)]
     run_to(made, 1)
     invoicing.void(again(made), now=days(made, 2), **TOLD)
+    assert dunning.due(now=days(made, 2)) == []
+    DunningCase.objects.create(tenant=made.tenant, invoice=made, opened_at=days(made, 1), changed_at=days(made, 1))
     assert dunning.due(now=days(made, 2)) == [str(made.tenant_id)]
 
 

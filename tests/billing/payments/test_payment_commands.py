@@ -7,8 +7,10 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from billing import concessions
+from billing.models import ProviderEvent, StatementEntry
 from billing.payments.references import reference_of, shown
-from tests.billing.payments.paid import IBAN, again, camt, entry, invoice
+from tests.billing.payments.paid import DONE, IBAN, again, camt, entry, invoice
 
 pytestmark = pytest.mark.django_db
 
@@ -64,9 +66,48 @@ def test_how_an_invoice_is_paid_and_who_is_overdue_is_told():
         payment("ask", made.name, "--by", "stripe")
     assert payment("overdue") == ""
     assert made.tenant.account in payment("review", made.tenant.account)
-    assert "0 payments" in payment("reconcile")
+    assert payment("reconcile").startswith("0 lines")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(CommandError, match="cannot be read"):
         payment("import", tmp_path / "none.xml", "--format", "camt")
+
+
+def test_money_that_left_takes_back_a_payment_pays_out_and_is_released(tmp_path):
+    made, file = invoice(), tmp_path / "june.xml"
+    file.write_bytes(camt(entry("34.51", reference_of(made)), entry("20.00", "returned", reference="D1", direction="DBIT")))
+    payment("import", file, "--format", "camt")
+    gone = StatementEntry.objects.get(bank_reference="D1").pk
+    paid = payment("list", made.tenant.account).split()[0]
+    assert "-15.00 EUR" in payment("take-back", gone, paid, "--amount", "15.00")
+    assert again(made).state == "finalised"
+    with pytest.raises(CommandError, match="below nothing"):
+        payment("pay-out", gone, made.tenant.account)
+    concessions.credit(made.tenant, 500, reason="outage", **DONE)
+    assert "5.00 EUR" in payment("pay-out", gone, made.tenant.account)
+    assert "unmatched (undone)" in payment("release", gone, "wrong")
+    assert (again(made).state, concessions.balance_of(made.tenant, "EUR")) == ("paid", 500)
+
+
+def test_a_payment_is_undone_and_brought_back(tmp_path):
+    made, file = invoice(), tmp_path / "june.xml"
+    file.write_bytes(camt(entry("34.51", reference_of(made))))
+    payment("import", file, "--format", "camt")
+    paid = payment("list").split()[0]
+    payment("undo", paid, "wrong")
+    assert again(made).state == "finalised"
+    assert "34.51 EUR" in payment("bring-back", paid, "it was right")
+    assert again(made).state == "paid"
+    with pytest.raises(CommandError, match="name the counter-entry"):
+        payment("bring-back", paid, "again")
+
+
+def test_messages_that_were_kept_are_shown_and_looked_at_again():
+    ProviderEvent.objects.create(
+        id="evt_1", kind="customer.created", object_id="cus_1", said_at=DONE["now"], received_at=DONE["now"], state="kept", detail="why"
+    )
+    assert "customer.created cus_1  kept  why" in payment("messages")
+    assert "ignored" in payment("again", "evt_1")
+    with pytest.raises(CommandError, match="There is no message"):
+        payment("again", "evt_2")
