@@ -7,8 +7,7 @@ down from a day to its polls, are in series.py and can be had from here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -20,33 +19,13 @@ from billing.metering.errors import EvidenceGone
 from billing.metering.pieces import BY_TENANT, SECONDS, pieces
 from billing.metering.series import by_device, daily, hourly, polls_behind, sessions_of
 from billing.models import DirtyDay, Meter
+from billing.rating.used import Used
 from placement.models import Cluster, Stay
 from tenants.models import Tenant
 
-__all__ = ["Used", "by_device", "daily", "hourly", "polls_behind", "sessions_of", "used"]
+__all__ = ["by_device", "daily", "hourly", "polls_behind", "sessions_of", "used"]
 
 DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Used:
-    """What a tenant used: devices seen online at least once, their seconds online, also by cluster, and the clusters that it had to itself.
-
-    `dedicated`: (cluster_id, start, end) of its stays there that touch the period, as they were, not cut to it; end None while it goes on.
-    Raises: ValueError where the seconds of the clusters do not sum to those of the devices.
-    """
-
-    active_devices: int = 0
-    device_seconds: int = 0
-    seconds_by_cluster: Mapping[str, int] = field(default_factory=dict)
-    dedicated: tuple[tuple[str, datetime, datetime | None], ...] = ()
-
-    def __post_init__(self) -> None:
-        seconds = tuple(self.seconds_by_cluster.values())
-        if self.active_devices < 0 or any(part < 0 for part in seconds):
-            raise ValueError("nobody uses less than nothing")
-        if sum(seconds) != self.device_seconds:
-            raise ValueError(f"{self.device_seconds} s of devices, {sum(seconds)} s on clusters")
 
 
 def used(tenant: Tenant, start: datetime, end: datetime) -> Used:
