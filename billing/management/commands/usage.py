@@ -19,7 +19,7 @@ from tenants.management.verbs import VerbCommand, identifier, tenant_of
 from tenants.models import Tenant
 
 DAY = timedelta(days=1)
-SHOWN = 200  # devices of a day, or polls behind a session
+SHOWN = 200  # devices of a day
 
 
 def month(text: str) -> datetime:
@@ -145,11 +145,10 @@ def _devices(tenant: Tenant, day: date) -> Iterator[str]:
 
 
 def _sessions(tenant: Tenant, device: UUID, day: date) -> Iterator[str]:
-    for part in usage.sessions_of(tenant, device, day):
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    for part in usage.sessions_of(tenant, device, start, start + DAY):
         ended = f"{when(part.ended)}, {part.reason}" if part.reason else f"{when(part.ended)} so far"
         said = f", the server last saw it {when(part.last_seen)}" if part.last_seen else ""
         yield f"{part.cluster_id} node {part.node_id}: {when(part.began)} to {ended}{said}; {part.billed} s count"
-        polls = list(usage.polls_behind(part)[: SHOWN + 1])
-        yield from (f"  poll {run.pk} {when(run.started_at)} {run.outcome}, {run.online} of {run.nodes} online" for run in polls[:SHOWN])
-        if len(polls) > SHOWN:
-            yield "  and more polls"
+        for run in usage.polls_behind(part).iterator():
+            yield f"  poll {run.pk} {when(run.started_at)} {run.outcome}, {run.online} of {run.nodes} online"

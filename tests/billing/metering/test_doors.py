@@ -18,7 +18,7 @@ from acs import standings, tasks
 from acs.poll import Observation
 from billing.metering import usage
 from billing.models import Correction, Meter, OpenSession
-from placement import bindings
+from placement import bindings, pollruns
 from placement.devices import Sighting
 from placement.engine.regions import Wish
 from placement.models import Cluster, PollRun, Stay, Watch
@@ -155,7 +155,7 @@ def test_the_command_shows_a_month_and_goes_down_to_the_polls(run, used):
     tenant, devices, cluster = used
     assert f"on {cluster.cluster_id}: 1800 s" in run("show", tenant.account, "--month", f"{DAY:%Y-%m}")
     assert re.search(rf"{devices[1].pk} +till-2 +1200", run("drill", tenant.account, str(DAY.date())))
-    PollRun.objects.create(cluster_id=cluster.cluster_id, started_at=at("10:03:00"), seconds=0.1, outcome="ok", nodes=2, online=2)
+    pollruns.write(cluster.cluster_id, started_at=at("10:03:00"), seconds=0.1, outcome="ok", nodes=2, online=2)
     drilled = run("drill", tenant.account, str(DAY.date()), str(devices[0].pk))
     assert "offline" in drilled
     assert "600 s count" in drilled
