@@ -12,7 +12,18 @@ from django.test import override_settings
 from django.utils import timezone
 
 from billing import concessions, invoicing
-from billing.models import ClosedPeriod, Correction, DunningCase, Invoice, Meter, PaymentLink, ProviderEvent, QuotaWarning, UsageHour
+from billing.models import (
+    ClosedPeriod,
+    Correction,
+    DunningCase,
+    Invoice,
+    Meter,
+    PaymentLink,
+    ProviderEvent,
+    QuotaWarning,
+    Retraction,
+    UsageHour,
+)
 from billing.payments import importing, ledger
 from billing.payments.received import Received
 from billing.payments.references import reference_of
@@ -141,6 +152,10 @@ def metering_rows(cluster, tenant, n: int, now) -> None:
     Correction.objects.create(
         cluster=cluster, since=now - timedelta(hours=1), until=now, reason=f"till-{n}", made_by="system:tests", made_at=now
     )
+    of_one = Correction.objects.create(
+        tenant=tenant, since=now - timedelta(hours=1), until=now, reason=f"till-{n}", made_by="system:tests", made_at=now
+    )
+    Retraction.objects.create(correction=of_one, reason=f"till-{n}", made_by="system:tests", made_at=now)
 
 
 def engine_rows(cluster, n: int, now) -> None:

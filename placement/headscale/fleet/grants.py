@@ -98,6 +98,7 @@ RIGHTS: dict[str, Rights] = {
     "billing_usagehour": (READ, FULL, READ),
     "billing_dirtyday": ("select, insert, update", FULL, READ),
     "billing_correction": (APPEND, APPEND, READ),
+    "billing_retraction": (APPEND, APPEND, READ),
     # people, their accounts and addresses
     "tenants_membership": (FULL, READ, NONE),
     "account_emailaddress": (FULL, READ, NONE),

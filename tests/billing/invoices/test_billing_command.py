@@ -26,7 +26,8 @@ def run(*words: str) -> str:
 
 
 @pytest.mark.django_db
-def test_a_month_from_its_dry_run_to_a_credit_note(tmp_path):
+def test_a_month_from_its_dry_run_to_a_credit_note(tmp_path, settings):
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     tenant = sold.subscriber(now=MONTH.start)
     assert "1 invoiced" in run("close", TEXT, "--dry-run")
     assert run("invoices").strip() == "no invoice"
