@@ -13,7 +13,7 @@ from django.contrib.sessions.models import Session
 from placement import history, logins, retention
 from placement.diagnosis import notes
 from placement.grants import IDEMPOTENCY_HELD
-from placement.models import Echo, LoadSample, PollRun
+from placement.models import Echo, LoadSample
 from placement.policies import findings
 from placement.policies import history as pushes
 from tenants import enrolments, groups, peerings, windows
@@ -43,7 +43,6 @@ def old(*, now: datetime) -> None:
     asked = now - timedelta(days=settings.REFUSAL_DAYS)
     retention.drop(Echo.objects.all(), "created_at", before=now - IDEMPOTENCY_HELD)
     retention.drop(LoadSample.objects.all(), "at", before=now - timedelta(days=settings.LOAD_SAMPLE_DAYS))
-    retention.drop(PollRun.objects.all(), "started_at", before=now - timedelta(days=settings.POLL_RUN_DAYS))
     history.forget(now=now)
     pushes.forget(now=now)
     findings.forget(now=now)

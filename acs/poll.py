@@ -17,7 +17,7 @@ from django.db.models import F, Q
 
 from acs import wiring
 from billing.metering import taking as metering
-from placement import autoroutes, clusters, devices, fleetdb, history, load, logins, retiring, routing, settling, slots, stock
+from placement import autoroutes, clusters, devices, fleetdb, history, load, logins, pollruns, retiring, routing, settling, slots, stock
 from placement.devices import Sighting
 from placement.errors import ClusterError
 from placement.headscale import metrics
@@ -128,7 +128,7 @@ def _believe(cluster_id: str, seen: Observation, truly: datetime) -> None:
 def _record_failure(cluster_id: str, outcome: PollRun.Outcome, reason: str, *, started_at: datetime, seconds: float) -> PollRun:
     log.warning("poll_failed", cluster_id=cluster_id, outcome=outcome, reason=reason)
     Watch.objects.filter(pk=cluster_id).update(failures=F("failures") + 1)
-    return PollRun.objects.create(cluster_id=cluster_id, started_at=started_at, seconds=seconds, outcome=outcome, reason=reason[:300])
+    return pollruns.write(cluster_id, started_at=started_at, seconds=seconds, outcome=outcome, reason=reason[:300])
 
 
 def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime) -> PollRun | None:
@@ -152,8 +152,8 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
             load.take(cluster, seen.load, sessions=seen.online, at=seen.started_at)
         metering.take(_metered(cluster.cluster_id, seen))
         history.note(cluster.cluster_id, at=seen.started_at)
-        run = PollRun.objects.create(
-            cluster=cluster,
+        run = pollruns.write(
+            cluster.pk,
             started_at=seen.started_at,
             seconds=seconds,
             outcome=PollRun.Outcome.OK,

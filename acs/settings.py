@@ -127,12 +127,14 @@ PLACEMENT_REFRESH_SECONDS = env.float("ACS_PLACEMENT_REFRESH_SECONDS", default=5
 LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of each cluster is sampled
 REFUSAL_DAYS = env.int("ACS_REFUSAL_DAYS", default=30)
 LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
-POLL_RUN_DAYS = env.int("ACS_POLL_RUN_DAYS", default=90)
 USAGE_SECONDS = env.int("ACS_USAGE_SECONDS", default=900)  # how often hours and days of online time are summed up
 METERING_EVIDENCE_MONTHS = env.int("ACS_METERING_EVIDENCE_MONTHS", default=13)  # sessions and coverage: what sums can be made of again
+POLL_RUN_MONTHS = env.int("ACS_POLL_RUN_MONTHS", default=METERING_EVIDENCE_MONTHS)
 METERING_DEVICE_DAY_MONTHS = env.int("ACS_METERING_DEVICE_DAY_MONTHS", default=37)
-if not 2 <= METERING_EVIDENCE_MONTHS <= METERING_DEVICE_DAY_MONTHS:
-    raise ImproperlyConfigured("ACS_METERING_EVIDENCE_MONTHS must be 2 or more, ACS_METERING_DEVICE_DAY_MONTHS as many or more")
+if not 2 <= METERING_EVIDENCE_MONTHS <= METERING_DEVICE_DAY_MONTHS or POLL_RUN_MONTHS < 1:
+    raise ImproperlyConfigured(
+        "ACS_METERING_EVIDENCE_MONTHS must be 2 or more, ACS_METERING_DEVICE_DAY_MONTHS as many or more, ACS_POLL_RUN_MONTHS 1 or more"
+    )
 SELLER = env.json("ACS_SELLER", default={})  # who issues invoices: {"name": ..., "address": ..., "country": "DE", "tax_id": ...}
 if SELLER and not {"name", "address", "country", "tax_id"} <= SELLER.keys():
     raise ImproperlyConfigured("ACS_SELLER needs name, address, country and tax_id; it may have bank, entity, series and credit_series")

@@ -16,7 +16,7 @@ from billing.errors import ProviderAway
 from billing.metering import partitions, rolling
 from billing.models import Meter
 from billing.payments import cards, matching
-from placement import load, reassess, refill
+from placement import load, pollruns, reassess, refill
 from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.models import Cluster
@@ -154,8 +154,9 @@ def roll_cluster(cluster_id: str) -> None:
 @shared_task
 def keep_months() -> None:
     """The months to come have their tables, those that were held long enough are dropped."""
-    partitions.make_ahead(now=timezone.now())
-    partitions.drop_old(now=timezone.now())
+    for tables in (partitions, pollruns):
+        tables.make_ahead(now=timezone.now())
+        tables.drop_old(now=timezone.now())
 
 
 @shared_task

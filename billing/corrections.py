@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from billing import invoicing
@@ -30,6 +31,7 @@ from tenants.errors import MalformedRequest, WrongState
 
 State, Kind = Invoice.State, Invoice.Kind
 Key = tuple[Any, ...]
+MEANWHILE = timedelta(hours=1)  # what was said while an invoice was made, or by a process whose clock is behind, is not in it for certain
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,16 @@ def credit_whole(invoice: Invoice, *, reason: str, now: datetime, actor: str) ->
 
 
 def touched(period: Range) -> list[Invoice]:
-    """The finalised invoices of a period that tell less than metering knows by now: time of a cluster where the tenant lived was corrected since."""
+    """The finalised invoices of a period that may not tell what metering knows by now: time of their tenants was corrected since, or a correction taken back."""
     found: set[int] = set()
     invoices = (
         Invoice.objects.across_tenants().filter(period_start=period.start, kind=Kind.INVOICE).exclude(state__in=[State.DRAFT, State.VOID])
     )
-    for made in Correction.objects.filter(since__lt=period.end, until__gt=period.start):
+    for made in Correction.objects.across_tenants().filter(since__lt=period.end, until__gt=period.start).select_related("retraction"):
         lived = Stay.objects.across_tenants().filter(cluster=made.cluster_id, since__lt=made.until).exclude(until__lte=made.since)
-        found |= set(invoices.filter(tenant__in=lived.values("tenant"), issued_at__lt=made.made_at).values_list("pk", flat=True))
+        whose = Q(tenant=made.tenant_id) if made.tenant_id else Q(tenant__in=lived.values("tenant"))
+        known = max(made.made_at, made.retraction.made_at) if hasattr(made, "retraction") else made.made_at
+        found |= set(invoices.filter(whose, issued_at__lt=known + MEANWHILE).values_list("pk", flat=True))
     return list(invoices.filter(pk__in=found).select_related("tenant").order_by("pk"))
 
 

@@ -18,7 +18,6 @@ from billing.rating.cycles import Range
 from billing.rating.lines import Line
 from billing.rating.terms import Phase
 from billing.rating.totals import Totals, totals
-from billing.rating.used import Used
 from tenants.models import Tenant
 
 
@@ -56,7 +55,7 @@ def reckon(tenant: Tenant, period: Range) -> Reckoned | None:
 def lines_of(tenant: Tenant, phases: Sequence[Phase], period: Range) -> tuple[Line, ...]:
     """The lines of those phases, with what was used counted anew. Raises: EvidenceLost, NotRateable."""
     try:
-        used = {part: _used(tenant, part) for part in rate.ranges(phases, period)}
+        used = {part: usage.used(tenant, part.start, part.end) for part in rate.ranges(phases, period)}
         return rate.rate(phases, used, period, phases[0].terms.currency)
     except EvidenceGone as error:
         raise EvidenceLost(str(error)) from error
@@ -70,8 +69,3 @@ def foot_of(lines: Sequence[Line], treatment: tax.Treatment, *, balance: int = 0
         return totals(lines, treatment, balance=balance)
     except tax.NoTaxRate as error:
         raise NoTaxRate(str(error)) from error
-
-
-def _used(tenant: Tenant, part: Range) -> Used:
-    found = usage.used(tenant, part.start, part.end)
-    return Used(found.active_devices, found.device_seconds, found.seconds_by_cluster, found.dedicated)

@@ -29,7 +29,8 @@ class PreviewFilters(Fields):
 
 class DrillFilters(Fields):
     day = serializers.DateField(required=False, help_text="The devices of that day.")
-    device = serializers.UUIDField(required=False, help_text="With `day`: the device's sessions, and the polls behind them.")
+    device = serializers.UUIDField(required=False, help_text="With `day`: the device's sessions.")
+    session = serializers.DateTimeField(required=False, help_text="With `device`: the polls behind its session that began then.")
 
 
 class ClusterShareShape(serializers.Serializer[Any]):
@@ -97,7 +98,7 @@ class CorrectedShape(serializers.Serializer[Any]):
 
 class DrilledDevice(serializers.Serializer[Any]):
     device_id = serializers.UUIDField()
-    device_seconds = serializers.IntegerField(help_text="Of the whole day.")
+    device_seconds = serializers.IntegerField(help_text="Of the day, as far as it lies in the line's time.")
 
 
 class DrilledPoll(serializers.Serializer[Any]):
@@ -109,22 +110,24 @@ class DrilledPoll(serializers.Serializer[Any]):
 
 
 class DrilledSession(serializers.Serializer[Any]):
-    cluster_id = serializers.CharField(source="shown.cluster_id")
-    node_id = serializers.IntegerField(source="shown.node_id")
-    began = serializers.DateTimeField(source="shown.began")
-    ended = serializers.DateTimeField(source="shown.ended")
-    reason = serializers.CharField(source="shown.reason", allow_blank=True, help_text="Why it ended; empty: it had not.")
-    last_seen = serializers.DateTimeField(source="shown.last_seen", allow_null=True)
-    billed = serializers.IntegerField(source="shown.billed", help_text="Seconds of it that count.")
-    polls = DrilledPoll(many=True)
+    cluster_id = serializers.CharField()
+    node_id = serializers.IntegerField()
+    began = serializers.DateTimeField()
+    ended = serializers.DateTimeField()
+    reason = serializers.CharField(allow_blank=True, help_text="Why it ended; empty: it had not.")
+    told_at = serializers.DateTimeField(allow_null=True, help_text="The poll that told its end.")
+    last_seen = serializers.DateTimeField(allow_null=True)
+    billed = serializers.IntegerField(help_text="Seconds of it that count in the line's time.")
 
 
 class DrillShape(serializers.Serializer[Any]):
-    """One of the three, as `day` and `device` ask."""
+    """One of the four, as `day`, `device` and `session` ask; `next` continues devices and polls."""
 
     days = DayShape(many=True, required=False)
     devices = DrilledDevice(many=True, required=False)
     sessions = DrilledSession(many=True, required=False)
+    polls = DrilledPoll(many=True, required=False)
+    next = serializers.CharField(required=False, allow_null=True, help_text="The next page.")
 
 
 NOTHING_TO_BILL = _("There is nothing to bill in this month.")

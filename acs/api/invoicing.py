@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar
+from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -16,9 +18,10 @@ from rest_framework.response import Response
 
 from acs.api import invoice_shapes as shapes
 from acs.api.documents import answers
+from acs.api.pages import CursorPages, by_key
 from acs.api.scoped import View
 from billing import corrections, drilling, invoicing
-from billing.documents import pdf, sheet
+from billing.documents import page, pdf, sheet
 from billing.models import Invoice, InvoiceLine
 from billing.papers import Paper, paper_of
 from billing.rating.cycles import month_of
@@ -30,7 +33,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 class InvoiceView(View):
     """What the addresses of invoices share."""
 
-    scope, ordering = "billing", ("-id",)
+    scope = "billing"
+    ordering: tuple[str, ...] = ("-id",)
 
     def invoice(self, name: str) -> Invoice:
         return invoicing.by_name(name, of=self.tenant())
@@ -121,23 +125,48 @@ class InvoiceCsv(InvoiceView):
         return _file(sheet.render(paper_of(found)).encode(), "text/csv; charset=utf-8", f"{found.name}.csv")
 
 
-class LineOfInvoice(InvoiceView):
-    """What a line was made of: its days, a day's devices, a device's sessions with the polls behind them."""
+class InvoicePage(InvoiceView):
+    """The document as a page, in the tenant's language: what the PDF says."""
 
-    filters = shapes.DrillFilters
+    content_negotiation_class = AnyKind
+
+    @extend_schema(operation_id="invoices_html", responses=answers({(200, "text/html"): OpenApiTypes.STR}))
+    def get(self, request: Request, account: str, invoice: str) -> HttpResponse:  # noqa: ARG002
+        found = self.invoice(invoice)
+        told = page.render(paper_of(found), host=settings.PUBLIC_URL)
+        return _file(told.encode(), "text/html; charset=utf-8", f"{found.name}.html", shown="inline")
+
+
+class LineOfInvoice(InvoiceView):
+    """What a line was made of: its days, a day's devices, a device's sessions, the polls behind one of them. Devices and polls come in pages.
+
+    Of a day that the line has a part of, the seconds are those of that part: they sum up to what the line was rated on.
+    """
+
+    filters, ordering = shapes.DrillFilters, ("started_at", "id")
 
     @extend_schema(operation_id="invoices_drill", parameters=[shapes.DrillFilters], responses=answers({200: shapes.DrillShape}, 400, 409))
     def get(self, request: Request, account: str, invoice: str, line: int) -> Response:  # noqa: ARG002
         rows = InvoiceLine.objects.filter(invoice=self.invoice(invoice)).select_related("invoice__tenant")
         found: InvoiceLine = self.one(rows, position=line)
-        asked = self.filters.of_query(request)
-        day, device = asked.get("day"), asked.get("device")
-        if device and day is None:
-            raise MalformedRequest({"day": "a device's sessions are of a day"})
-        if device and day:
-            return Response(shapes.DrillShape({"sessions": drilling.sessions(found, day, device)}).data)
-        told = {"devices": drilling.devices(found, day)} if day else {"days": drilling.days(found)}
-        return Response(shapes.DrillShape(told).data)
+        asked = self.filters.of_query(request, besides=CursorPages.parameters)
+        day, device, session = asked.get("day"), asked.get("device"), asked.get("session")
+        if (device and day is None) or (session and device is None):
+            raise MalformedRequest({"day": "a device's sessions are of a day"} if device else {"device": "a session is of a device"})
+        return Response(shapes.DrillShape(self._told(found, day, device, session)).data)
+
+    def _told(self, line: InvoiceLine, day: date | None, device: UUID | None, session: datetime | None) -> dict[str, Any]:
+        if day is None:
+            return {"days": drilling.days(line)}
+        if device is None:
+            devices, following = by_key(
+                self.request, UUID, lambda after, most: drilling.devices(line, day, after=after, most=most), "device_id"
+            )
+            return {"devices": devices, "next": following}
+        if session is None:
+            return {"sessions": drilling.sessions(line, day, device)}
+        polls = self.paginate_queryset(drilling.polls(line, day, device, session))
+        return {"polls": polls, "next": self.paginator.get_next_link()}  # type: ignore[union-attr]
 
 
 class InvoiceVerb(InvoiceView):
@@ -169,5 +198,5 @@ class CorrectInvoice(InvoiceView):
         return Response(shapes.CorrectedShape(self.verbs[self.verb](found, reason=reason, **self.acted)).data)
 
 
-def _file(content: bytes, media_type: str, name: str) -> HttpResponse:
-    return HttpResponse(content, content_type=media_type, headers={**NO_STORE, "Content-Disposition": f'attachment; filename="{name}"'})
+def _file(content: bytes, media_type: str, name: str, *, shown: str = "attachment") -> HttpResponse:
+    return HttpResponse(content, content_type=media_type, headers={**NO_STORE, "Content-Disposition": f'{shown}; filename="{name}"'})

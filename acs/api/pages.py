@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -44,3 +46,20 @@ class CursorPages(CursorPagination):
             raise MalformedRequest({"cursor": "not one that this list gave out"}) from None
         self.base_url = settings.PUBLIC_URL + request.get_full_path()
         return page
+
+
+def by_key(request: Request, of: Callable[[str], Any], rows: Callable[[Any, int], list[Any]], key: str) -> tuple[list[Any], str | None]:
+    """The same of rows that are no queryset: a page, and the address of the next one. `rows` finds those that come after a key (None: the first), at most
+    so many; `of` reads a key, `key` is its name. Raises: MalformedRequest."""
+    told = request.query_params.get("cursor")
+    try:
+        after = of(told) if told is not None else None
+    except ValueError:
+        raise MalformedRequest({"cursor": "not one that this list gave out"}) from None
+    size = CursorPages().get_page_size(request)
+    found = rows(after, size + 1)
+    if len(found) <= size:
+        return found, None
+    query = {name: value for name, value in request.query_params.items() if name != "cursor"}
+    following = urlencode({**query, "cursor": getattr(found[size - 1], key)})
+    return found[:size], f"{settings.PUBLIC_URL}{request.path}?{following}"

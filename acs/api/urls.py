@@ -71,6 +71,7 @@ urlpatterns = [
     path(f"{of}/invoices/preview", invoicing.PreviewInvoice.as_view()),
     path(f"{of}/invoices/<slug:invoice>.pdf", invoicing.InvoicePdf.as_view()),
     path(f"{of}/invoices/<slug:invoice>.csv", invoicing.InvoiceCsv.as_view()),
+    path(f"{of}/invoices/<slug:invoice>.html", invoicing.InvoicePage.as_view()),
     path(f"{of}/invoices/<slug:invoice>", invoicing.OneInvoice.as_view()),
     path(f"{of}/invoices/<slug:invoice>/lines/<int:line>", invoicing.LineOfInvoice.as_view()),
     *[

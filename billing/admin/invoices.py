@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
@@ -14,15 +15,22 @@ from django.utils.translation import gettext_lazy as _
 
 from billing import corrections, invoicing
 from billing.admin import wording
-from billing.documents import pdf, sheet, telling
-from billing.models import ClosedPeriod, Invoice
-from billing.papers import paper_of
+from billing.admin.drilling import drill_page
+from billing.documents import page, pdf, sheet, telling
+from billing.models import ClosedPeriod, Invoice, InvoiceLine
+from billing.papers import Paper, paper_of
 from billing.rating import money
+from billing.rating.lines import Evidence
 from tenants import columns
 from tenants.columns import TenantFilter
 from tenants.office import OperatorAdmin, Verb
 
 State = Invoice.State
+FILES: dict[str, tuple[Callable[[Paper], str | bytes], str, str]] = {
+    "html": (page.render, "text/html; charset=utf-8", "inline"),
+    "pdf": (pdf.render, "application/pdf", "attachment"),
+    "csv": (sheet.render, "text/csv; charset=utf-8", "attachment"),
+}
 
 
 class ReasonForm(forms.Form):
@@ -54,12 +62,19 @@ def month(row: Any) -> str:
 @admin.display(description=_("lines"))
 def lines(invoice: Invoice) -> str:
     """As the customer reads them, in the operator's language."""
-    heads = (_t("Description"), _t("Quantity"), _t("Unit price"), _t("Amount"), "")
-    told = (telling.row(line, invoice) for line in paper_of(invoice).lines)
-    rows = ([each[name] for name in ("what", "quantity", "price", "amount", "note")] for each in told)
-    cells = "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
+    heads = (_t("Line"), _t("Description"), _t("Quantity"), _t("Unit price"), _t("Amount"), "")
+    told = ((_place(invoice, line), telling.row(line, invoice)) for line in paper_of(invoice).lines)
+    rows = ([place, *(each[name] for name in ("what", "quantity", "price", "amount", "note"))] for place, each in told)
+    cells = "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
     head = format_html_join("", "<th>{}</th>", ((each,) for each in heads))
     return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, format_html_join("", cells, rows))
+
+
+def _place(invoice: Invoice, line: InvoiceLine) -> str:
+    """Its number, which leads down to the evidence of what was used."""
+    if line.evidence not in (Evidence.DEVICES, Evidence.SESSIONS):
+        return str(line.position)
+    return format_html('<a href="{}">{}</a>', reverse("admin:billing_invoice_line", args=[invoice.pk, line.position]), line.position)
 
 
 @admin.display(description=_("sums"))
@@ -177,24 +192,28 @@ class InvoiceAdmin(OperatorAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.file_view)
-        return [path("<int:invoice_id>/as/<slug:kind>/", view, name="billing_invoice_file"), *super().get_urls()]
+        files, drill = self.admin_site.admin_view(self.file_view), self.admin_site.admin_view(drill_page)
+        return [
+            path("<int:invoice_id>/as/<slug:kind>/", files, name="billing_invoice_file"),
+            path("<int:invoice_id>/lines/<int:position>/", drill, name="billing_invoice_line"),
+            *super().get_urls(),
+        ]
 
     def file_view(self, request: HttpRequest, invoice_id: int, kind: str) -> HttpResponse:
-        """The invoice as a file: pdf or csv."""
+        """The invoice as a page, or as a file: html, pdf or csv."""
         found = self.get_object(request, str(invoice_id))
-        if found is None or kind not in ("pdf", "csv") or not self.has_view_permission(request):
+        if found is None or kind not in FILES or not self.has_view_permission(request):
             raise Http404
-        paper = paper_of(found)
+        render, media_type, shown = FILES[kind]
         try:
-            content, media_type = (pdf.render(paper), "application/pdf") if kind == "pdf" else (sheet.render(paper).encode(), "text/csv")
+            content = render(paper_of(found))
         except self.refusals as refusal:
             return HttpResponse(str(refusal), status=503, content_type="text/plain; charset=utf-8")
-        headers = {"Content-Disposition": f'attachment; filename="{found}.{kind}"', "Cache-Control": "no-store"}
+        headers = {"Content-Disposition": f'{shown}; filename="{found}.{kind}"', "Cache-Control": "no-store"}
         return HttpResponse(content, content_type=media_type, headers=headers)
 
     def links(self, obj: Invoice) -> list[tuple[Any, str]]:
-        return [(kind.upper(), reverse("admin:billing_invoice_file", args=[obj.pk, kind])) for kind in ("pdf", "csv")]
+        return [(kind.upper(), reverse("admin:billing_invoice_file", args=[obj.pk, kind])) for kind in FILES]
 
     def list_links(self) -> list[tuple[Any, str]]:
         return [(_("Books"), reverse("admin:billing_books"))]

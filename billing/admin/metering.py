@@ -24,16 +24,55 @@ from placement.models import Cluster, Device
 from tenants import columns
 from tenants.columns import TenantFilter
 from tenants.models import Tenant
-from tenants.office import Act
+from tenants.office import Act, Verb
 
 SHOWN = 100  # devices of a tenant on its page
 
 
 class CorrectionForm(forms.Form):
-    cluster = forms.ModelChoiceField(Cluster.objects.all(), label=_("cluster"))
+    cluster = forms.ModelChoiceField(Cluster.objects.all(), label=_("cluster"), required=False, help_text=_("All of it, or:"))
+    account = forms.CharField(label=_("tenant"), required=False, max_length=63, help_text=_("Its account: wherever it lived; or:"))
+    device = forms.UUIDField(label=_("device"), required=False, help_text=_("The id of one device."))
     since = forms.SplitDateTimeField(label=_("from"), widget=AdminSplitDateTime, help_text=_("UTC."))
     until = forms.SplitDateTimeField(label=_("to"), widget=AdminSplitDateTime, help_text=_("UTC; not included."))
     reason = forms.CharField(label=_("reason"), max_length=300)
+
+    def clean(self) -> dict[str, Any]:
+        said: dict[str, Any] = super().clean() or {}
+        named = [name for name in ("cluster", "account", "device") if said.get(name)]
+        if len(named) != 1:
+            raise forms.ValidationError(_("Name a cluster, a tenant or a device: one of them."))
+        rows: dict[str, Any] = {
+            "account": Tenant.objects.filter(account=said.get("account")),
+            "device": Device.objects.across_tenants().filter(pk__in=filter(None, [said.get("device")])),
+        }
+        said["of"] = said["cluster"] if named == ["cluster"] else rows[named[0]].first()
+        if said["of"] is None:
+            self.add_error(named[0], _t("There is none."))
+        return said
+
+
+class TakeBackForm(forms.Form):
+    reason = forms.CharField(label=_("reason"), max_length=300)
+
+
+@admin.display(description=_("of"))
+def whose(made: Correction) -> str:
+    device = Device.objects.across_tenants().filter(pk=made.device_id).first() if made.device_id else None
+    return columns.link_to(made.cluster or device or made.tenant)
+
+
+@admin.display(description=_("state"))
+def stands(made: Correction) -> str:
+    return columns.badge("released", _t("taken back")) if hasattr(made, "retraction") else columns.badge("active", _t("holds"))
+
+
+@admin.display(description=_("taken back"))
+def taken_back(made: Correction) -> str:
+    if not hasattr(made, "retraction"):
+        return columns.NOTHING
+    back = made.retraction
+    return f"{back.made_at:%Y-%m-%d %H:%M}, {back.made_by}: {back.reason}"
 
 
 @admin.register(Correction)
@@ -41,22 +80,36 @@ class CorrectionAdmin(PlacementAdmin):
     refusals: ClassVar[tuple[type[Exception], ...]] = (*PlacementAdmin.refusals, MeteringError)
     list_display = (
         columns.at("made_at", _("made")),
-        cluster,
+        whose,
         columns.at("since", _("from")),
         columns.at("until", _("to")),
+        stands,
         "reason",
         "made_by",
     )
-    list_filter = (("cluster", ClusterFilter),)
-    search_fields = ("reason", "cluster__cluster_id", "made_by")
-    list_select_related = ("cluster",)
-    fields = (cluster, "since", "until", "reason", "made_by", "made_at")
+    list_filter = (("cluster", ClusterFilter), TenantFilter)
+    search_fields = ("reason", "cluster__cluster_id", "tenant__account", "made_by")
+    list_select_related = ("cluster", "tenant", "retraction")
+    fields: ClassVar[Any] = (whose, tenant, "since", "until", "reason", "made_by", "made_at", taken_back)
     add_form = CorrectionForm
-    add_lead = _("Nothing of the cluster is billed in that range of time, and every sum is made again. It cannot be taken back.")
+    add_lead = _(
+        "Nothing of it is billed in that range of time, and every sum is made again. What was billed is credited by “Correct” of the invoice."
+    )
+    verbs = (
+        Verb(
+            "take_back",
+            _("Take back"),
+            _("That time counts again, and every sum is made again. A credit note that was issued for it stays."),
+            lambda made, act: corrections.take_back(made, **act.said, **act.told),
+            fits=lambda made: not hasattr(made, "retraction"),
+            form=TakeBackForm,
+            grave=True,
+        ),
+    )
 
     def create(self, act: Act, request: HttpRequest) -> tuple[Correction, str]:  # noqa: ARG002 - the office's signature
         said = act.said
-        return corrections.exclude(said["cluster"], said["since"], said["until"], reason=said["reason"], **act.told), ""
+        return corrections.exclude(said["of"], said["since"], said["until"], reason=said["reason"], **act.told), ""
 
     def audit_query(self, obj: Correction) -> str:
         return f"correction:{obj.pk}"

@@ -71,9 +71,10 @@ select a.account, format('the balance is %%s %%s', sum(c.amount), c.currency)
 from billing_creditentry c join tenants_tenant a on a.id = c.tenant_id group by a.account, c.currency having sum(c.amount) < 0"""
 
 ENTRIES = """
-select e.account || ' ' || e.bank_reference, format('%%s over %%s, payments of it come to %%s', e.state, e.amount, coalesce(sum(p.amount), 0))
-from billing_statemententry e left join billing_payment p on p.entry_id = e.id group by e.id
-having case e.state when 'matched' then coalesce(sum(p.amount), 0) <> e.amount else coalesce(sum(p.amount), 0) not between 0 and greatest(e.amount, 0) end"""
+select e.account || ' ' || e.bank_reference, format('%%s over %%s, what was given of it comes to %%s', e.state, e.amount, g.given)
+from billing_statemententry e cross join lateral (select coalesce(sum(amount), 0) as given from (
+    select amount from billing_payment where entry_id = e.id union all select amount from billing_creditentry where entry_id = e.id) each) g
+where case e.state when 'matched' then g.given <> e.amount else g.given not between least(e.amount, 0) and greatest(e.amount, 0) end"""
 
 HOURS = """
 select coalesce(d.cluster_id, h.cluster_id) || ' ' || coalesce(d.day, h.day), format('%%s s by device, %%s s by hour', coalesce(d.seconds, 0),

@@ -29,6 +29,7 @@ def tell(paper: Paper) -> dict[str, Any]:
         return {
             "language": "zh" if invoice.language == "zh-hans" else "en",
             "title": _title(invoice),
+            "name": invoice.name,
             "labels": _labels(),
             "seller": _party(invoice.seller),
             "buyer": _party(invoice.buyer),

@@ -26,6 +26,13 @@ class WrongRange(MeteringError):
         super().__init__(_("from %(since)s to %(until)s is no range of time that is over") % told)
 
 
+class TakenBack(MeteringError):
+    """Once is enough."""
+
+    def __init__(self) -> None:
+        super().__init__(_("the correction was taken back already"))
+
+
 class NoReason(MeteringError):
     """A correction says why."""
 

@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from django.conf import settings
 from django.db import connection
 
+from placement.pollruns import months_ago
+
 AHEAD = timedelta(days=62)
 
 
@@ -23,21 +25,15 @@ def make_ahead(*, now: datetime) -> int:
 
 def horizon(*, now: datetime) -> date:
     """The first day whose sessions are kept for certain: what lies before it cannot be counted again."""
-    return _months_ago(now, settings.METERING_EVIDENCE_MONTHS)
+    return months_ago(now, settings.METERING_EVIDENCE_MONTHS)
 
 
 def drop_old(*, now: datetime) -> int:
     """Months beyond their retention. Returns how many tables were dropped."""
-    evidence, days = horizon(now=now), _months_ago(now, settings.METERING_DEVICE_DAY_MONTHS)
+    evidence, days = horizon(now=now), months_ago(now, settings.METERING_DEVICE_DAY_MONTHS)
     dropped = 0
     for parent, before in (("billing_session", evidence), ("billing_coverage", evidence), ("billing_deviceday", days)):
         with connection.cursor() as cursor:
             cursor.execute("select billing_drop_months(%s, %s::date)", [parent, before])
             dropped += int(cursor.fetchone()[0])
     return dropped
-
-
-def _months_ago(now: datetime, months: int) -> date:
-    there = now.astimezone(UTC)
-    number = there.year * 12 + there.month - 1 - months
-    return date(number // 12, number % 12 + 1, 1)

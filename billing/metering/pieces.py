@@ -33,15 +33,23 @@ stayed as (
 STAYS = """
 select tenant_id, cluster_id, date_trunc('second', since) as since, coalesce(date_trunc('second', until), 'infinity') as until from placement_stay"""
 
+# Of a cluster, of a tenant or of a device: what several corrections say counts once. One that was taken back says nothing.
 LEFT = """
-wrong as (
-    select cluster_id, range_agg(tstzrange(date_trunc('second', since), date_trunc('second', until))) as ranges from billing_correction
-    where since < %(end)s and until > %(start)s group by cluster_id
+wrong as materialized (
+    select cluster_id, tenant_id, device_id, range_agg(tstzrange(date_trunc('second', since), date_trunc('second', until))) as ranges
+    from billing_correction c where since < %(end)s and until > %(start)s
+        and not exists (select from billing_retraction r where r.correction_id = c.id)
+    group by cluster_id, tenant_id, device_id
 ), piece as materialized (
     select c.tenant_id, c.cluster_id, c.device_id, lower(part) as lower, upper(part) as upper
-    from stayed c left join wrong w using (cluster_id),
-    unnest(case when w.ranges is null then tstzmultirange(tstzrange(c.lower, c.upper, '[]'))
-        else tstzmultirange(tstzrange(c.lower, c.upper, '[]')) - w.ranges end) part
+    from stayed c
+    left join wrong of_cluster on of_cluster.cluster_id = c.cluster_id
+    left join wrong of_tenant on of_tenant.tenant_id = c.tenant_id and of_tenant.device_id is null
+    left join wrong of_device on of_device.device_id = c.device_id and of_device.tenant_id = c.tenant_id,
+    unnest(case when of_cluster.ranges is null and of_tenant.ranges is null and of_device.ranges is null
+        then tstzmultirange(tstzrange(c.lower, c.upper, '[]'))
+        else tstzmultirange(tstzrange(c.lower, c.upper, '[]')) - coalesce(of_cluster.ranges, '{}') - coalesce(of_tenant.ranges, '{}')
+            - coalesce(of_device.ranges, '{}') end) part
     where (c.lower < c.upper or c.seen and c.lower = c.upper) and (lower(part) < upper(part) or c.lower = c.upper)
 )"""
 

@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Max, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from billing.metering.pieces import BY_DEVICE, pieces
 from billing.models import DeviceDay, OpenSession, Session, UsageHour
 from placement.models import PollRun
 from tenants.models import Tenant
 
-DAY = timedelta(days=1)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class SessionShown:
     last_seen: datetime | None
     billed: int
 
+    @property
+    def reason_in_words(self) -> str:
+        return str(Session.Reason(self.reason).label) if self.reason else ""
+
 
 def hourly(tenant: Tenant, start: datetime, end: datetime) -> list[Hour]:
     """Hours that begin from `start` to before `end`, those without use left out."""
@@ -71,39 +75,40 @@ def hourly(tenant: Tenant, start: datetime, end: datetime) -> list[Hour]:
 
 def daily(tenant: Tenant, start: datetime, end: datetime) -> list[Day]:
     """UTC days that begin from `start` to before `end`, those without use left out."""
-    rows = days_of(tenant, start, end).values("day").annotate(devices=Count("device_id", distinct=True), sum=Sum("seconds")).order_by("day")
+    rows = _rows(tenant, start, end).values("day").annotate(devices=Count("device_id", distinct=True), sum=Sum("seconds")).order_by("day")
     return [Day(row["day"], row["devices"], row["sum"]) for row in rows]
 
 
 def by_device(tenant: Tenant, start: datetime, end: datetime) -> Any:
     """A query of rows, one for each device that was seen online: device_id, days, last_day, device_seconds."""
-    rows = days_of(tenant, start, end).order_by().values("device_id")
+    rows = _rows(tenant, start, end).order_by().values("device_id")
     return rows.annotate(days=Count("day", distinct=True), last_day=Max("day"), device_seconds=Sum("seconds")).order_by("device_id")
 
 
-def days_of(tenant: Tenant, start: datetime, end: datetime) -> QuerySet[DeviceDay, DeviceDay]:
+def _rows(tenant: Tenant, start: datetime, end: datetime) -> QuerySet[DeviceDay, DeviceDay]:
     first, last = start.astimezone(UTC), end.astimezone(UTC)
     first_day = first.date() + (DAY if first.time() > datetime.min.time() else timedelta(0))
     last_day = last.date() + (DAY if last.time() > datetime.min.time() else timedelta(0))
     return DeviceDay.objects.of(tenant).filter(day__gte=first_day, day__lt=last_day)
 
 
-def sessions_of(tenant: Tenant, device_id: UUID, day: date) -> list[SessionShown]:
-    """What a device's day is made of, as its servers showed it, with what of each counts."""
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    billed = _billed(tenant, device_id, start)
-    over = Session.objects.of(tenant).filter(device_id=device_id, began__gte=start, began__lt=start + DAY).order_by("began")
+def sessions_of(tenant: Tenant, device_id: UUID, start: datetime, end: datetime) -> list[SessionShown]:
+    """What a device's day is made of, or the part of it from `start` to `end`: sessions as its servers showed them, with what of each counts in that time."""
+    day = start.replace(hour=0, minute=0, second=0)
+    billed = _billed(tenant, device_id, start, end)
+    over = Session.objects.of(tenant).filter(device_id=device_id, began__gte=day, began__lt=end, ended__gte=start).order_by("began")
     shown = [
         SessionShown(
             *(part.cluster_id, part.node_id, part.began, part.ended, part.reason, part.told_at, part.last_seen),
             _within(billed, part.cluster_id, part.began, part.ended),
         )
         for part in over
+        if part.ended > start or part.began == start
     ]
-    for still in OpenSession.objects.of(tenant).filter(device_id=device_id, began__lt=start + DAY).select_related("cluster__meter"):
+    for still in OpenSession.objects.of(tenant).filter(device_id=device_id, began__lt=end).select_related("cluster__meter"):
         known = still.certain_until or still.cluster.meter.last_ok or still.began
-        began, ended = max(still.began, start), min(known, start + DAY)
-        if began <= ended:
+        began, ended = max(still.began, day), min(known, day + DAY)
+        if began <= ended and (ended > start or began == still.began == start):
             counts = _within(billed, still.cluster_id, began, ended)
             shown.append(SessionShown(still.cluster_id, still.node_id, began, ended, "", None, None, counts))
     return sorted(shown, key=lambda part: part.began)
@@ -111,15 +116,16 @@ def sessions_of(tenant: Tenant, device_id: UUID, day: date) -> list[SessionShown
 
 def polls_behind(part: SessionShown) -> QuerySet[PollRun]:
     """The polls that saw the device in that part of a day, and the one that told its end, as far as they are still kept."""
-    until = part.told_at or part.ended
-    return PollRun.objects.filter(
-        cluster_id=part.cluster_id, started_at__gte=part.began, started_at__lt=until + timedelta(seconds=1)
-    ).order_by("started_at")
+    goes_on = part.ended == part.began.replace(hour=0, minute=0, second=0) + DAY
+    told = part.told_at or part.ended
+    seen = Q(started_at__gte=part.began, started_at__lt=(part.ended if goes_on else told) + SECOND)
+    ended = Q(started_at__gte=told, started_at__lt=told + SECOND)
+    return PollRun.objects.filter(seen | ended, cluster_id=part.cluster_id).order_by("started_at", "id")
 
 
-def _billed(tenant: Tenant, device_id: UUID, start: datetime) -> list[tuple[str, datetime, datetime]]:
+def _billed(tenant: Tenant, device_id: UUID, start: datetime, end: datetime) -> list[tuple[str, datetime, datetime]]:
     with connection.cursor() as cursor:
-        told: dict[str, Any] = {"tenant": tenant.pk, "device": device_id, "start": start, "end": start + DAY}
+        told: dict[str, Any] = {"tenant": tenant.pk, "device": device_id, "start": start, "end": end}
         cursor.execute(f"with {pieces(BY_DEVICE)} select cluster_id, lower, upper from piece", told)  # noqa: S608 - our own words
         return list(cursor.fetchall())
 

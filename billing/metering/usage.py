@@ -7,9 +7,9 @@ down from a day to its polls, are in series.py and can be had from here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -18,35 +18,28 @@ from django.utils import timezone
 from billing.metering import partitions, rolling
 from billing.metering.errors import EvidenceGone
 from billing.metering.pieces import BY_TENANT, SECONDS, pieces
-from billing.metering.series import by_device, daily, hourly, polls_behind, sessions_of
+from billing.metering.series import Day, by_device, daily, hourly, polls_behind, sessions_of
 from billing.models import DirtyDay, Meter
+from billing.rating.used import Used
 from placement.models import Cluster, Stay
 from tenants.models import Tenant
 
-__all__ = ["Used", "by_device", "daily", "hourly", "polls_behind", "sessions_of", "used"]
+__all__ = ["by_device", "daily", "days_of", "devices_of", "hourly", "polls_behind", "sessions_of", "used"]
 
 DAY = timedelta(days=1)
 
-
-@dataclass(frozen=True)
-class Used:
-    """What a tenant used: devices seen online at least once, their seconds online, also by cluster, and the clusters that it had to itself.
-
-    `dedicated`: (cluster_id, start, end) of its stays there that touch the period, as they were, not cut to it; end None while it goes on.
-    Raises: ValueError where the seconds of the clusters do not sum to those of the devices.
-    """
-
-    active_devices: int = 0
-    device_seconds: int = 0
-    seconds_by_cluster: Mapping[str, int] = field(default_factory=dict)
-    dedicated: tuple[tuple[str, datetime, datetime | None], ...] = ()
-
-    def __post_init__(self) -> None:
-        seconds = tuple(self.seconds_by_cluster.values())
-        if self.active_devices < 0 or any(part < 0 for part in seconds):
-            raise ValueError("nobody uses less than nothing")
-        if sum(seconds) != self.device_seconds:
-            raise ValueError(f"{self.device_seconds} s of devices, {sum(seconds)} s on clusters")
+THESE_DAYS = "from billing_deviceday where tenant_id = %(tenant)s and day >= %(first)s and day <= %(last)s and day = any(%(days)s)"
+ROLLED = f"select cluster_id, device_id, sum(seconds) {THESE_DAYS} group by cluster_id, device_id"
+ROLLED_DAYS = f"select day, count(distinct device_id), sum(seconds) {THESE_DAYS} group by day"
+PAGE = "and device_id > %(after)s group by device_id order by device_id limit %(most)s"
+ROLLED_DEVICES = f"select device_id, sum(seconds) from billing_deviceday where tenant_id = %(tenant)s and day = %(day)s {PAGE}"  # noqa: S608 - our own words
+LIVE = f"select cluster_id, device_id, {SECONDS} from piece group by cluster_id, device_id"  # noqa: S608
+LIVE_DEVICES = f"select device_id, {SECONDS} from piece where true {PAGE}"  # noqa: S608
+# An open session may have gone on over midnight.
+LIVE_DAYS = """
+select (day at time zone 'UTC')::date, count(distinct device_id),
+    coalesce(sum(extract(epoch from least(upper, day + interval '1 day') - greatest(lower, day))), 0)::bigint
+from piece, generate_series(date_trunc('day', lower, 'UTC'), upper, interval '1 day') day where upper > day or lower = upper group by 1"""
 
 
 def used(tenant: Tenant, start: datetime, end: datetime) -> Used:
@@ -55,12 +48,36 @@ def used(tenant: Tenant, start: datetime, end: datetime) -> Used:
     seconds: Counter[str] = Counter()
     devices: set[UUID] = set()
     rolled, live = _split(tenant, start, end)
-    rows = _rolled(tenant, rolled) if rolled else []
-    for cluster_id, device_id, length in (*rows, *(row for a, b in live for row in _live(tenant, a, b))):
-        seconds[cluster_id] += length
+    rows = _rolled(ROLLED, tenant, rolled)
+    edges = (row for a, b in live for row in _live(LIVE, {"tenant": tenant.pk, "start": a, "end": b}))
+    for cluster_id, device_id, length in (*rows, *edges):
+        seconds[cluster_id] += int(length)
         devices.add(device_id)
     spent = {cluster_id: total for cluster_id, total in sorted(seconds.items()) if total}
     return Used(len(devices), sum(spent.values()), spent, tuple(_dedicated(tenant, start, end)))
+
+
+def days_of(tenant: Tenant, start: datetime, end: datetime) -> list[Day]:
+    """What `used` is made of, by UTC day; of days at the edges the part that lies within. Days without use are left out. Raises: EvidenceGone."""
+    start, end = start.replace(microsecond=0), end.replace(microsecond=0)
+    rolled, live = _split(tenant, start, end)
+    rows = _rolled(ROLLED_DAYS, tenant, rolled)
+    rows += [row for lower, upper in live for row in _live(LIVE_DAYS, {"tenant": tenant.pk, "start": lower, "end": upper})]
+    return sorted((Day(day, devices, int(seconds)) for day, devices, seconds in rows), key=lambda row: row.day)
+
+
+def devices_of(
+    tenant: Tenant, start: datetime, end: datetime, *, after: UUID | None = None, most: int | None = None
+) -> list[tuple[UUID, int]]:
+    """What `used` is made of, by device, with its seconds: in the order of their ids those that come after `after`, `most` of them at once.
+
+    `start` and `end` lie within one UTC day. Raises: EvidenceGone.
+    """
+    start, end = start.replace(microsecond=0), end.replace(microsecond=0)
+    rolled, live = _split(tenant, start, end)
+    told = {"tenant": tenant.pk, "start": start, "end": end, "after": after or UUID(int=0), "most": most}
+    rows = _live(LIVE_DEVICES, told) if live else _query(ROLLED_DEVICES, told | {"day": rolled[0]}) if rolled else []
+    return [(device_id, int(seconds)) for device_id, seconds in rows]
 
 
 def _split(tenant: Tenant, start: datetime, end: datetime) -> tuple[list[date], list[tuple[datetime, datetime]]]:
@@ -97,21 +114,18 @@ def _dirty(tenant: Tenant) -> set[date]:
     return days
 
 
-def _rolled(tenant: Tenant, days: list[date]) -> list[tuple[str, UUID, int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select cluster_id, device_id, sum(seconds) from billing_deviceday where tenant_id = %s and day >= %s and day <= %s and day = any(%s)"
-            " group by cluster_id, device_id",
-            [tenant.pk, days[0], days[-1], days],
-        )
-        return [(cluster_id, device_id, int(seconds)) for cluster_id, device_id, seconds in cursor.fetchall()]
+def _rolled(statement: str, tenant: Tenant, days: list[date]) -> list[Any]:
+    return _query(statement, {"tenant": tenant.pk, "first": days[0], "last": days[-1], "days": days}) if days else []
 
 
-def _live(tenant: Tenant, start: datetime, end: datetime) -> list[tuple[str, UUID, int]]:
-    query = f"with {pieces(BY_TENANT)} select cluster_id, device_id, {SECONDS} from piece group by cluster_id, device_id"  # noqa: S608
+def _live(statement: str, told: dict[str, Any]) -> list[Any]:
+    return _query(f"with {pieces(BY_TENANT)} {statement}", told)
+
+
+def _query(statement: str, told: dict[str, Any]) -> list[Any]:
     with connection.cursor() as cursor:
-        cursor.execute(query, {"tenant": tenant.pk, "start": start, "end": end})
-        return [(cluster_id, device_id, int(seconds)) for cluster_id, device_id, seconds in cursor.fetchall()]
+        cursor.execute(statement, {name: value for name, value in told.items() if f"%({name})s" in statement})
+        return list(cursor.fetchall())
 
 
 def _dedicated(tenant: Tenant, start: datetime, end: datetime) -> Iterator[tuple[str, datetime, datetime | None]]:

@@ -4,7 +4,7 @@ from billing.models.accounts import BillingAccount, CreditEntry, TaxRate
 from billing.models.catalogue import PlanVersion, PriceComponent
 from billing.models.dunning import DunningCase, QuotaWarning
 from billing.models.invoices import ClosedPeriod, Invoice, InvoiceLine, NumberSeries
-from billing.models.metering import Correction, Coverage, DeviceDay, DirtyDay, Meter, OpenSession, Session, UsageHour
+from billing.models.metering import Correction, Coverage, DeviceDay, DirtyDay, Meter, OpenSession, Retraction, Session, UsageHour
 from billing.models.payments import Payment, PaymentLink, PaymentReference, ProviderEvent, Statement, StatementEntry
 from billing.models.subscriptions import Coupon, Override, Redemption, Subscription, SubscriptionPhase
 
@@ -32,6 +32,7 @@ __all__ = [
     "ProviderEvent",
     "QuotaWarning",
     "Redemption",
+    "Retraction",
     "Session",
     "Statement",
     "StatementEntry",

@@ -183,15 +183,20 @@ class UsageHour(models.Model):
 
 
 class Correction(models.Model):
-    """An operator says that a cluster's time from `since` to `until` was counted wrongly: it is not billed. Appended to, never changed."""
+    """An operator says that time from `since` to `until` was counted wrongly, of a cluster, of a tenant wherever it lived, or of one device of it: it is not
+    billed. Appended to, never changed."""
 
     id = models.BigAutoField(primary_key=True)
-    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="+", verbose_name=_("cluster"))
+    cluster = models.ForeignKey(Cluster, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("cluster"))
+    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("tenant"))
+    device_id = models.UUIDField(_("device"), null=True, blank=True)
     since = models.DateTimeField(_("from"))
     until = models.DateTimeField(_("to"))
     reason = models.CharField(_("reason"), max_length=300)
     made_by = models.CharField(_("made by"), max_length=120)
     made_at = models.DateTimeField(_("made"))
+
+    objects = TenantManager()
 
     class Meta:
         verbose_name = _("correction")
@@ -201,7 +206,29 @@ class Correction(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(until__gt=F("since")), name="correction_has_a_length"),
             models.CheckConstraint(condition=~Q(reason=""), name="correction_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(cluster__isnull=False, tenant=None, device_id=None) | Q(cluster=None, tenant__isnull=False),
+                name="correction_is_of_a_cluster_or_of_a_tenant",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.cluster_id} {self.since:%F %T} to {self.until:%F %T}"
+        return f"{self.cluster_id or self.device_id or self.tenant_id} {self.since:%F %T} to {self.until:%F %T}"
+
+
+class Retraction(models.Model):
+    """A correction was taken back: its time counts again. Appended to, never changed; what should not count after all is another correction."""
+
+    correction = models.OneToOneField(Correction, models.PROTECT, primary_key=True, related_name="retraction", verbose_name=_("correction"))
+    reason = models.CharField(_("reason"), max_length=300)
+    made_by = models.CharField(_("made by"), max_length=120)
+    made_at = models.DateTimeField(_("made"))
+
+    class Meta:
+        verbose_name = _("correction taken back")
+        verbose_name_plural = _("corrections taken back")
+        triggers = [pgtrigger.Protect(name="retractions_are_appended", operation=pgtrigger.Update | pgtrigger.Delete)]
+        constraints = [models.CheckConstraint(condition=~Q(reason=""), name="retraction_has_a_reason")]
+
+    def __str__(self) -> str:
+        return str(self.correction_id)

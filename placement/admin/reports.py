@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from placement.admin.base import ClusterFilter, PlacementAdmin, cluster, measured
+from placement.admin.base import ClusterFilter, CountedSoFar, Lately, PlacementAdmin, cluster, measured
 from placement.models import Heat, LoadSample, OutboxEvent, PollRun, Watch
 from tenants import columns
 
@@ -36,7 +36,9 @@ class PollRunAdmin(PlacementAdmin):
         "took",
         "reason",
     )
-    list_filter = ("outcome", ("cluster", ClusterFilter))
+    list_filter = ("outcome", Lately, ("cluster", ClusterFilter))
+    paginator = CountedSoFar
+    ordering = ("-started_at", "-id")
     search_fields = ("cluster__cluster_id", "reason")
     list_select_related = ("cluster",)
     fields = ("started_at", cluster, columns.stated("outcome", _("outcome")), "online", "nodes", "took", "reason")

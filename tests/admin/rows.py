@@ -12,12 +12,23 @@ from django.test import override_settings
 from django.utils import timezone
 
 from billing import concessions, invoicing
-from billing.models import ClosedPeriod, Correction, DunningCase, Invoice, Meter, PaymentLink, ProviderEvent, QuotaWarning, UsageHour
+from billing.models import (
+    ClosedPeriod,
+    Correction,
+    DunningCase,
+    Invoice,
+    Meter,
+    PaymentLink,
+    ProviderEvent,
+    QuotaWarning,
+    Retraction,
+    UsageHour,
+)
 from billing.payments import importing, ledger
 from billing.payments.received import Received
 from billing.payments.references import reference_of
 from billing.rating.cycles import month_of
-from placement import bindings, policy, stays
+from placement import bindings, policy, pollruns, stays
 from placement.engine.regions import Wish
 from placement.errors import NoClusterAvailable
 from placement.models import (
@@ -35,7 +46,6 @@ from placement.models import (
     Nearness,
     NetReport,
     PolicyPush,
-    PollRun,
     Refusal,
     Region,
     Route,
@@ -92,7 +102,7 @@ def fill(clusters, *, tenants: int, first: int = 0) -> None:
             tenant=tenant, cluster=cluster, state="ready", key_id=1000 + n, secret_sealed="t1.sealed-away", created_at=now,
             ready_at=now, expires_at=now + timedelta(hours=1, microseconds=n),
         )  # fmt: skip
-        PollRun.objects.create(cluster=cluster, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
+        pollruns.write(cluster.pk, started_at=now, seconds=0.1, outcome="ok", nodes=3, online=2)
         LoadSample.objects.create(
             cluster=cluster, at=now, sessions=2, cpu_seconds=1, memory_bytes=2**26, queue_depth=0, peer_calculations=1
         )
@@ -142,6 +152,10 @@ def metering_rows(cluster, tenant, n: int, now) -> None:
     Correction.objects.create(
         cluster=cluster, since=now - timedelta(hours=1), until=now, reason=f"till-{n}", made_by="system:tests", made_at=now
     )
+    of_one = Correction.objects.create(
+        tenant=tenant, since=now - timedelta(hours=1), until=now, reason=f"till-{n}", made_by="system:tests", made_at=now
+    )
+    Retraction.objects.create(correction=of_one, reason=f"till-{n}", made_by="system:tests", made_at=now)
 
 
 def engine_rows(cluster, n: int, now) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 
+from placement import pollruns
 from placement.models import Cluster, Fleet, PollRun
 from tests.conftest import FleetCluster
 
@@ -18,7 +21,7 @@ def test_a_test_sees_the_fleet_and_a_cluster_that_was_committed_before_it(fleet_
 
 @pytest.mark.django_db(transaction=True)
 def test_a_test_that_commits_leaves_nothing_but_the_fleet(fleet_cluster: FleetCluster) -> None:
-    PollRun.objects.create(cluster=fleet_cluster.row, started_at="2026-01-01T00:00:00Z", seconds=1, outcome="ok")
+    pollruns.write(fleet_cluster.cluster_id, started_at=datetime(2026, 1, 1, tzinfo=UTC), seconds=1, outcome="ok")
 
 
 @pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""`manage.py billing close|preview|invoices|show|pdf|csv|draft|finalise|void|uncollectible|correct|credit`: months, invoices, corrections."""
+"""`manage.py billing close|preview|invoices|show|pdf|html|csv|draft|finalise|void|uncollectible|correct|credit`: months, invoices, corrections."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from billing import closing, corrections, invoicing
 from billing.corrections import Corrected
-from billing.documents import pdf, sheet
+from billing.documents import page, pdf, sheet
 from billing.management.words import month
 from billing.models import Invoice, Subscription
 from billing.papers import Paper, paper_of
@@ -44,7 +45,7 @@ class Command(VerbCommand):
         meanings = {"show": "an invoice and its lines", "void": "it was never owed", "uncollectible": "nobody expects it to be paid"}
         for verb, meaning in {**meanings, "finalise": "number the draft of ACCOUNT/MONTH"}.items():
             verbs.add_parser(verb, help=meaning).add_argument("number")
-        for verb in ("pdf", "csv"):
+        for verb in ("pdf", "html", "csv"):
             paper = verbs.add_parser(verb, help=f"an invoice as {verb.upper()}")
             paper.add_argument("number")
             paper.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -102,6 +103,9 @@ class Command(VerbCommand):
 
     def do_pdf(self, *, number: str, out: Path, **_: Any) -> None:
         out.write_bytes(pdf.render(paper_of(invoicing.by_name(number))))
+
+    def do_html(self, *, number: str, out: Path, **_: Any) -> None:
+        out.write_text(page.render(paper_of(invoicing.by_name(number)), host=settings.PUBLIC_URL), encoding="utf-8")
 
     def do_csv(self, *, number: str, out: Path, **_: Any) -> None:
         out.write_text(sheet.render(paper_of(invoicing.by_name(number))), encoding="utf-8")

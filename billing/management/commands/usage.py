@@ -1,4 +1,4 @@
-"""`manage.py usage show|drill|correct|coverage|rebuild`: who used what, how it came together, and what does not count."""
+"""`manage.py usage show|drill|correct|corrections|undo|coverage|rebuild`: who used what, how it came together, and what does not count."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from django.utils import timezone
 
 from billing.metering import corrections, coverage, rolling, usage
 from billing.metering.errors import MeteringError
+from billing.models import Correction
 from placement.management.telling import table, when
 from placement.models import Cluster, Device
 from tenants.management.verbs import VerbCommand, identifier, tenant_of
 from tenants.models import Tenant
 
 DAY = timedelta(days=1)
-SHOWN = 200  # devices of a day, or polls behind a session
+SHOWN = 200  # devices of a day, corrections
 
 
 def month(text: str) -> datetime:
@@ -61,11 +62,18 @@ class Command(VerbCommand):
         drill.add_argument("account")
         drill.add_argument("day", type=day)
         drill.add_argument("device", type=identifier, nargs="?")
-        correct = verbs.add_parser("correct", help="nothing of a cluster counts in that range of time; for good")
-        correct.add_argument("cluster")
+        correct = verbs.add_parser("correct", help="nothing of a cluster, a tenant or a device counts in that range of time")
+        whose = correct.add_mutually_exclusive_group()
+        whose.add_argument("--tenant", metavar="ACCOUNT", default="", help="wherever it lived")
+        whose.add_argument("--device", metavar="ID", type=identifier)
+        correct.add_argument("cluster", nargs="?", default="")
         correct.add_argument("since", metavar="from", type=moment)
         correct.add_argument("until", metavar="to", type=moment)
         correct.add_argument("reason")
+        undo = verbs.add_parser("undo", help="take a correction back: its time counts again")
+        undo.add_argument("correction", type=int)
+        undo.add_argument("reason")
+        verbs.add_parser("corrections", help="what does not count, the newest first").add_argument("account", nargs="?")
         watched = verbs.add_parser("coverage", help="how long each cluster was watched on a day, and when it was not")
         watched.add_argument("day", type=day)
         rebuild = verbs.add_parser("rebuild", help="make sums again, from the sessions: those that wait for it, or days of a cluster")
@@ -105,9 +113,27 @@ class Command(VerbCommand):
         tenant = tenant_of(account)
         self._say(_sessions(tenant, device, day) if device else _devices(tenant, day))
 
-    def do_correct(self, *, cluster: str, since: datetime, until: datetime, reason: str, **_: Any) -> None:
-        made = corrections.exclude(_cluster(cluster), since, until, reason=reason, **self.acted)
-        self._say([f"nothing of {cluster} counts from {when(made.since)} to {when(made.until)}; the next roll-up makes its sums again"])
+    def do_correct(self, *, since: datetime, until: datetime, reason: str, **options: Any) -> None:
+        of, named = _named(**options)
+        made = corrections.exclude(of, since, until, reason=reason, **self.acted)
+        told = f"nothing of {named} counts from {when(made.since)} to {when(made.until)}"
+        self._say([f"correction {made.pk}: {told}; the next roll-up makes its sums again"])
+
+    def do_undo(self, *, correction: int, reason: str, **_: Any) -> None:
+        found = Correction.objects.across_tenants().filter(pk=correction).first()
+        if found is None:
+            raise CommandError(f"There is no correction {correction}: `usage corrections` lists them.")
+        corrections.take_back(found, reason=reason, **self.acted)
+        self._say([f"correction {correction} is taken back; the next roll-up makes its sums again"])
+
+    def do_corrections(self, *, account: str | None, **_: Any) -> None:
+        rows = Correction.objects.of(tenant_of(account)) if account else Correction.objects.across_tenants()
+        made = list(rows.select_related("tenant", "retraction").order_by("-pk")[:SHOWN])
+        shown = [
+            (row.pk, _whose(row), when(row.since), when(row.until), "taken back" if hasattr(row, "retraction") else "holds", row.reason)
+            for row in made
+        ]
+        self._say(table(("", "of", "from", "to", "", "reason"), shown) if shown else ["no correction"])
 
     def do_coverage(self, *, day: date, **_: Any) -> None:
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -134,6 +160,22 @@ def _cluster(cluster_id: str) -> Cluster:
     return found
 
 
+def _named(*, cluster: str, tenant: str, device: UUID | None, **_: Any) -> tuple[Cluster | Tenant | Device, str]:
+    """What a correction is of, and its name."""
+    if bool(cluster) + bool(tenant) + bool(device) != 1:
+        raise CommandError("Name a cluster, --tenant or --device: one of them.")
+    if not device:
+        return (tenant_of(tenant), tenant) if tenant else (_cluster(cluster), cluster)
+    found = Device.objects.across_tenants().filter(pk=device).first()
+    if found is None:
+        raise CommandError(f"There is no device {device}.")
+    return found, str(device)
+
+
+def _whose(made: Correction) -> str:
+    return str(made.cluster_id or made.device_id or (made.tenant and made.tenant.account))
+
+
 def _devices(tenant: Tenant, day: date) -> Iterator[str]:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     rows = list(usage.by_device(tenant, start, start + DAY)[: SHOWN + 1])
@@ -145,11 +187,10 @@ def _devices(tenant: Tenant, day: date) -> Iterator[str]:
 
 
 def _sessions(tenant: Tenant, device: UUID, day: date) -> Iterator[str]:
-    for part in usage.sessions_of(tenant, device, day):
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    for part in usage.sessions_of(tenant, device, start, start + DAY):
         ended = f"{when(part.ended)}, {part.reason}" if part.reason else f"{when(part.ended)} so far"
         said = f", the server last saw it {when(part.last_seen)}" if part.last_seen else ""
         yield f"{part.cluster_id} node {part.node_id}: {when(part.began)} to {ended}{said}; {part.billed} s count"
-        polls = list(usage.polls_behind(part)[: SHOWN + 1])
-        yield from (f"  poll {run.pk} {when(run.started_at)} {run.outcome}, {run.online} of {run.nodes} online" for run in polls[:SHOWN])
-        if len(polls) > SHOWN:
-            yield "  and more polls"
+        for run in usage.polls_behind(part).iterator():
+            yield f"  poll {run.pk} {when(run.started_at)} {run.outcome}, {run.online} of {run.nodes} online"

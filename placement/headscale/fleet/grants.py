@@ -34,7 +34,7 @@ RIGHTS: dict[str, Rights] = {
     "placement_topology": (READ, READ, READ),  # a trigger writes it
     "placement_heat": (READ, FULL, READ),
     "placement_tenanthour": (READ, FULL, READ),
-    "placement_pollrun": (READ, FULL, READ),
+    "placement_pollrun": (READ, APPEND, READ),  # evidence
     "placement_loadsample": (READ, FULL, READ),
     # who lives where: the door binds once, only a move rebinds
     "placement_binding": (
@@ -98,6 +98,7 @@ RIGHTS: dict[str, Rights] = {
     "billing_usagehour": (READ, FULL, READ),
     "billing_dirtyday": ("select, insert, update", FULL, READ),
     "billing_correction": (APPEND, APPEND, READ),
+    "billing_retraction": (APPEND, APPEND, READ),
     # people, their accounts and addresses
     "tenants_membership": (FULL, READ, NONE),
     "account_emailaddress": (FULL, READ, NONE),
@@ -115,10 +116,12 @@ RIGHTS: dict[str, Rights] = {
     "django_migrations": (READ, READ, READ),
 }
 MOVES: Rights = (FULL, FULL, FULL)
-MONTH = re.compile(r"billing_\w+_[0-9]{4}_[0-9]{2}")  # a partition: reached through its table alone
+MONTH = re.compile(r"(billing|placement)_\w+_[0-9]{4}_[0-9]{2}")  # a partition: reached through its table alone
 CALLS = {  # functions of the owner's that act with its rights; nobody else may call them
     "billing_make_months(date, date)": ("acs_worker",),
     "billing_drop_months(text, date)": ("acs_worker",),
+    "placement_make_months(date, date)": ("acs_worker",),
+    "placement_drop_months(date)": ("acs_worker",),
 }
 ROLES = ("acs_web", "acs_worker", "acs_mover")
 

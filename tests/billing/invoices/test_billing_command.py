@@ -26,7 +26,8 @@ def run(*words: str) -> str:
 
 
 @pytest.mark.django_db
-def test_a_month_from_its_dry_run_to_a_credit_note(tmp_path):
+def test_a_month_from_its_dry_run_to_a_credit_note(tmp_path, settings):
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     tenant = sold.subscriber(now=MONTH.start)
     assert "1 invoiced" in run("close", TEXT, "--dry-run")
     assert run("invoices").strip() == "no invoice"
@@ -37,6 +38,8 @@ def test_a_month_from_its_dry_run_to_a_credit_note(tmp_path):
     assert "base" in run("show", made.name)
     run("pdf", made.name, "--out", str(tmp_path / "a.pdf"))
     run("csv", made.name, "--out", str(tmp_path / "a.csv"))
+    run("html", made.name, "--out", str(tmp_path / "a.html"))
+    assert "http://testserver/static/acs/invoice" in (tmp_path / "a.html").read_text()
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF-")
     assert made.name in (tmp_path / "a.csv").read_text()
     assert "nothing to correct" in run("correct", made.name, "asked")

@@ -158,6 +158,44 @@ def test_a_correction_of_metering_flows_into_a_credit_note(fleet_cluster):
     assert (line.component, line.quantity, line.amount) == ("hours", -3, -300)
 
 
+def test_a_correction_that_was_taken_back_leaves_its_credit_note_and_what_is_too_low_is_told(fleet_cluster):
+    tenant = sold.subscriber(sold.version(), trial=False)
+    other = sold.subscriber(sold.version(), trial=False)
+    for each in (tenant, other):
+        lives(each, fleet_cluster)
+        concessions.override(each, component="hours", included=0, unit_price=Decimal(1), until=None, **sold.TOLD)
+        partitions.make(JUNE.start, JUNE.end)
+        facts = {"cluster_id": fleet_cluster.cluster_id, "tenant": each, "node_id": 1, "reason": "offline"}
+        Session.objects.create(device_id=each.pk, began=into(3, 8), ended=into(3, 18), told_at=into(3, 18), **facts)
+    rolling.again(fleet_cluster.cluster_id, into(3).date(), into(3).date())
+    close(JUNE, **DONE)
+    billed = Invoice.objects.of(tenant).get()
+    made = metering.exclude(tenant, into(3, 9), into(3, 12), reason="the till was cloned", **LATER)
+    assert corrections.touched(JUNE) == [billed], "nobody else's"
+    note = corrections.correct(billed, **WHY, **LATER).credit_note
+    assert note.net == -300
+    much_later = {"now": LATER["now"] + timedelta(days=9), "actor": "system:tests"}
+    metering.take_back(made, reason="it was not", **much_later)
+    assert corrections.touched(JUNE) == [billed]
+    done = corrections.correct(billed, **WHY, **much_later)
+    assert (done.credit_note, done.difference) == (None, 357), "tax in it"
+    assert billed.credit_notes.get() == note, "what was issued stays"
+    assert AuditEvent.objects.of(tenant).filter(verb="invoice.billed_too_low").exists()
+    again = metering.exclude(tenant, into(3, 9), into(3, 13), reason="it was, and longer", **much_later)
+    assert corrections.correct(billed, **WHY, **much_later).credit_note.net == -100, "what was credited already is not credited twice"
+    assert again.pk > made.pk
+
+
+def test_what_was_corrected_while_an_invoice_was_made_is_counted_again(fleet_cluster):
+    """Said by a process whose clock is behind, or committed while the invoice was made: by its time it was before the invoice."""
+    tenant = sold.subscriber()
+    lives(tenant, fleet_cluster)
+    close(JUNE, **DONE)
+    early = {"now": DONE["now"] - timedelta(seconds=20), "actor": "system:tests"}
+    metering.exclude(fleet_cluster.row, into(3, 9), into(3, 12), reason="the uplink was down", **early)
+    assert corrections.touched(JUNE) == [Invoice.objects.of(tenant).get()]
+
+
 # ---- what the database keeps ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "change",

@@ -33,12 +33,13 @@ class Told:
 
 @dataclass
 class Story:
-    """Two clusters, devices by (cluster, node), where their tenants live from when on, polls in the order of their delivery, what is corrected."""
+    """Two clusters, devices by (cluster, node), where their tenants live from when on, polls in the order of their delivery, what is corrected:
+    of a cluster, a tenant or a device, from when to when."""
 
     tenants: dict[tuple[int, int], int]
     homes: dict[int, list[tuple[int, int]]]
     delivered: list[Told]
-    corrections: list[tuple[int, int, int]] = field(default_factory=list)
+    corrections: list[tuple[str, Any, int, int]] = field(default_factory=list)
 
 
 def story(seed: int, *, ordered: bool = False) -> Story:
@@ -54,9 +55,11 @@ def story(seed: int, *, ordered: bool = False) -> Story:
     if not ordered:
         delivered = list(_muddled(chance, delivered))
     corrections = []
-    if chance.random() < 0.5:
+    for _ in range(chance.choice([0, 1, 2, 4])):
         since = START + chance.randrange(LENGTH - 400)
-        corrections.append((chance.randrange(2), since, since + chance.randrange(1, 400)))
+        scope = chance.choice(["cluster", "tenant", "device"])
+        key = chance.choice(sorted(tenants)) if scope == "device" else chance.randrange(2)
+        corrections.append((scope, key, since, since + chance.randrange(1, 400)))
     return Story(tenants, homes, delivered, corrections)
 
 
@@ -136,7 +139,8 @@ def reckon(told: Story) -> Account:
 
 def _counts(told: Story, device: tuple[int, int], second: int) -> bool:
     home = [cluster for since, cluster in told.homes[told.tenants[device]] if since <= second][-1:]
-    excluded = any(cluster == device[0] and since <= second < until for cluster, since, until in told.corrections)
+    named = {"cluster": device[0], "tenant": told.tenants[device], "device": device}
+    excluded = any(named[scope] == key and since <= second < until for scope, key, since, until in told.corrections)
     return home == [device[0]] and not excluded
 
 

@@ -18,7 +18,7 @@ from acs import standings, tasks
 from acs.poll import Observation
 from billing.metering import usage
 from billing.models import Correction, Meter, OpenSession
-from placement import bindings
+from placement import bindings, pollruns
 from placement.devices import Sighting
 from placement.engine.regions import Wish
 from placement.models import Cluster, PollRun, Stay, Watch
@@ -155,7 +155,7 @@ def test_the_command_shows_a_month_and_goes_down_to_the_polls(run, used):
     tenant, devices, cluster = used
     assert f"on {cluster.cluster_id}: 1800 s" in run("show", tenant.account, "--month", f"{DAY:%Y-%m}")
     assert re.search(rf"{devices[1].pk} +till-2 +1200", run("drill", tenant.account, str(DAY.date())))
-    PollRun.objects.create(cluster_id=cluster.cluster_id, started_at=at("10:03:00"), seconds=0.1, outcome="ok", nodes=2, online=2)
+    pollruns.write(cluster.cluster_id, started_at=at("10:03:00"), seconds=0.1, outcome="ok", nodes=2, online=2)
     drilled = run("drill", tenant.account, str(DAY.date()), str(devices[0].pk))
     assert "offline" in drilled
     assert "600 s count" in drilled
@@ -176,11 +176,31 @@ def test_the_command_corrects_and_rebuilds(run, used):
         run("correct", cluster.cluster_id, since, until, " ")
 
 
+def test_the_command_corrects_one_tenant_or_device_and_takes_it_back(run, used):
+    tenant, devices, _cluster = used
+    since, until = f"{at('10:00:00'):%Y-%m-%dT%H:%MZ}", f"{at('10:05:00'):%Y-%m-%dT%H:%MZ}"
+    run("correct", "--device", str(devices[0].pk), since, until, "cloned")
+    assert usage.used(tenant, DAY, TOMORROW).device_seconds == 1500
+    run("correct", since, until, "a test", "--tenant", tenant.account)
+    assert usage.used(tenant, DAY, TOMORROW).device_seconds == 1200
+    told = run("corrections")
+    assert (str(devices[0].pk) in told, tenant.account in told) == (True, True)
+    for made in Correction.objects.across_tenants():
+        assert "is taken back" in run("undo", str(made.pk), "it was another one")
+    assert usage.used(tenant, DAY, TOMORROW).device_seconds == 1800
+    assert run("corrections", tenant.account).count("taken back") == 2
+    for wrong in (("undo", "0", "x"), ("correct", since, until, "of whom?"), ("correct", "--device", str(tenant.pk), since, until, "x")):
+        with pytest.raises(CommandError):
+            run(*wrong)
+    with pytest.raises(CommandError, match="taken back already"):
+        run("undo", str(Correction.objects.across_tenants().first().pk), "again")
+
+
 # ---- pages, gauges, tasks --------------------------------------------------------------------------------------------
 
 
 def test_operators_see_use_and_coverage_and_correct(used):
-    tenant, _, cluster = used
+    tenant, devices, cluster = used
     office = Client()
     office.force_login(User.objects.create_superuser("olga", password="only-in-tests-1"))
     page = office.get(f"/admin/billing/usage/{tenant.account}/?month={DAY:%Y-%m}").content.decode()
@@ -196,9 +216,24 @@ def test_operators_see_use_and_coverage_and_correct(used):
         "cluster": cluster.cluster_id, "since_0": str(DAY.date()), "since_1": "10:00:00", "until_0": str(DAY.date()), "until_1": "10:10:00", "reason": "an outage",
     }  # fmt: skip
     assert office.post(reverse("admin:billing_correction_add"), said_so).status_code == 302
-    made = Correction.objects.get()
+    made = Correction.objects.across_tenants().get()
     assert (made.since, made.until, made.made_by) == (at("10:00:00"), at("10:10:00"), "operator:olga")
     assert office.post(reverse("admin:billing_correction_add"), said_so | {"until_1": "09:00:00"}).status_code == 200
+    of_one = said_so | {"cluster": "", "device": str(devices[1].pk)}
+    for wrong in ({"account": tenant.account}, {"device": ""}, {"device": str(tenant.pk)}, {"device": "", "account": "nobody"}):
+        assert office.post(reverse("admin:billing_correction_add"), of_one | wrong).status_code == 200
+    assert office.post(reverse("admin:billing_correction_add"), of_one).status_code == 302
+    assert office.post(reverse("admin:billing_correction_add"), of_one | {"device": "", "account": tenant.account}).status_code == 302
+    assert [(one.tenant, one.device_id) for one in Correction.objects.of(tenant).order_by("pk")] == [
+        (tenant, devices[1].pk),
+        (tenant, None),
+    ]
+    back = reverse("admin:billing_correction_act", args=[made.pk, "take_back"])
+    assert back in office.get(reverse("admin:billing_correction_change", args=[made.pk])).content.decode()
+    assert office.post(back, {"reason": "it was eu2"}).status_code == 302
+    page = office.get(reverse("admin:billing_correction_change", args=[made.pk])).content.decode()
+    assert ("it was eu2" in page, back in page) == (True, False)
+    assert office.post(back, {"reason": "again"}).status_code == 200
     for model in ("correction", "meter", "usagehour"):
         assert office.get(reverse(f"admin:billing_{model}_changelist"), {"q": "c"}).status_code == 200
     assert office.get(reverse("admin:billing_correction_change", args=[made.pk])).status_code == 200
@@ -242,6 +277,8 @@ def test_the_tasks_roll_up_and_keep_months(used):
         ("worker", "delete from billing_session"),
         ("worker", "delete from billing_coverage"),
         ("worker", "delete from billing_correction"),
+        ("web", "update billing_retraction set reason = 'x'"),
+        ("worker", "delete from billing_retraction"),
         ("web", "update billing_correction set reason = 'x'"),
         ("web", "select billing_drop_months('billing_session', '2020-01-01')"),
         ("web", "update placement_stay set until = now()"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from datetime import UTC, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from billing.metering import corrections, judging, pieces, rolling, taking, usage
-from billing.models import Coverage, DeviceDay, Session, UsageHour
+from billing.models import Correction, Coverage, DeviceDay, Session, UsageHour
 from placement import stays
 from placement.models import Cluster
 from tests import factories
@@ -36,7 +37,10 @@ class Told:
             stays.begin(self.tenants[number], clusters[homes[0][1]].cluster_id, at=moment(homes[0][0]))
             for since, cluster in homes[1:]:
                 stays.move(self.tenants[number], clusters[cluster].cluster_id, moment(since))
-        made = {(cluster, node): device(self.tenants[of], clusters[cluster], node) for (cluster, node), of in story.tenants.items()}
+        self.corrected: list[Correction] = []
+        self.made = made = {
+            (cluster, node): device(self.tenants[of], clusters[cluster], node) for (cluster, node), of in story.tenants.items()
+        }
         self.devices = {known.pk: named for named, known in made.items()}
         self.deliver()
 
@@ -51,9 +55,25 @@ class Told:
         return poll(self.clusters[told.cluster], moment(told.at), *nodes, **facts)
 
     def correct(self) -> None:
-        for cluster, since, until in self.story.corrections:
-            row = Cluster.objects.get(pk=self.clusters[cluster].cluster_id)
-            corrections.exclude(row, moment(since), moment(until), reason="an outage", now=timezone.now(), actor="system:tests")
+        told = {"reason": "an outage", "now": timezone.now(), "actor": "system:tests"}
+        self.corrected = [
+            corrections.exclude(self._of(scope, key), moment(a), moment(b), **told) for scope, key, a, b in self.story.corrections
+        ]
+
+    def _of(self, scope: str, key: Any) -> Any:
+        if scope == "cluster":
+            return Cluster.objects.get(pk=self.clusters[key].cluster_id)
+        return self.tenants[key] if scope == "tenant" else self.made[key]
+
+    def take_back(self, chance: random.Random) -> None:
+        """Some of the corrections, in any order; the story is what is left."""
+        pairs = list(zip(self.corrected, self.story.corrections, strict=True))
+        back = chance.sample(pairs, chance.randrange(len(pairs) + 1))
+        for made, _ in back:
+            corrections.take_back(made, reason="it was another one", now=timezone.now(), actor="system:tests")
+        left = [pair for pair in pairs if pair not in back]
+        self.corrected = [made for made, _ in left]
+        self.story = replace(self.story, corrections=[told for _, told in left])
 
     def roll(self) -> None:
         rolling.roll(now=timezone.now())
@@ -98,7 +118,9 @@ def invariants(told: Told) -> None:
         days = Counter()
         for row in DeviceDay.objects.of(tenant):
             days[row.cluster_id] += row.seconds
-            parts = [part for part in usage.sessions_of(tenant, row.device_id, row.day) if part.cluster_id == row.cluster_id]
+            day = datetime(row.day.year, row.day.month, row.day.day, tzinfo=UTC)
+            shown = usage.sessions_of(tenant, row.device_id, day, day + timedelta(days=1))
+            parts = [part for part in shown if part.cluster_id == row.cluster_id]
             assert sum(part.billed for part in parts) == row.seconds, "a day is its sessions"
         hours = Counter()
         for row in UsageHour.objects.of(tenant):
@@ -115,6 +137,14 @@ def test_what_is_billed_is_what_brute_force_finds(seed, fleet_clusters):
     told.story = corrected
     told.correct()  # flows into sums that were made
     check(told)
+    invariants(told)
+    told.take_back(random.Random(seed))
+    check(told)
+    told.take_back(random.Random(0))
+    for made in told.corrected:
+        corrections.take_back(made, reason="all of it", now=timezone.now(), actor="system:tests")
+    told.story = Story(told.story.tenants, told.story.homes, told.story.delivered)
+    check(told)  # as if nobody had ever corrected it
     invariants(told)
     assert told.deliver() == 0, "told again, nothing is new"
     check(told)

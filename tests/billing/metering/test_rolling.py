@@ -9,7 +9,7 @@ from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.utils import timezone
 
 from billing.metering import corrections, coverage, partitions, rolling, usage
-from billing.metering.errors import EvidenceGone, NoReason, WrongRange
+from billing.metering.errors import EvidenceGone, NoReason, TakenBack, WrongRange
 from billing.models import Correction, DeviceDay, DirtyDay, UsageHour
 from placement import stays
 from placement.models import Cluster, Stay
@@ -85,6 +85,79 @@ def test_a_correction_says_why_and_of_when(fleet_cluster):
         exclude(fleet_cluster, "10:00:00", "11:00:00", now=at("10:30:00"))
     with pytest.raises(EvidenceGone):
         exclude(fleet_cluster, "10:00:00", "11:00:00", now=timezone.now() + timedelta(days=500))
+
+
+def made_of(of, since: str, until: str, **fields) -> Correction:
+    told = {"reason": "the till was cloned", "now": timezone.now(), "actor": "system:tests", **fields}
+    return corrections.exclude(of, at(since), at(until), **told)
+
+
+def test_a_correction_of_a_tenant_or_a_device_leaves_all_others_as_they_are(fleet_clusters):
+    a, b = fleet_clusters(), fleet_clusters()
+    tenant, [one, two] = lives(a, devices=2)
+    other, [third] = lives(a)
+    polls(a, at("10:00:00"), at("11:00:00"), {1, 2, 3})
+    stays.move(tenant, b.cluster_id, at("10:40:00"))
+    roll()
+    made_of(one, "10:10:00", "10:20:00")
+    for _ in range(2):
+        assert (seconds(tenant), seconds(other)) == (2 * 2400 - 600, 3600)
+        roll()
+    assert by_device(tenant) == {one.pk: 1800, two.pk: 2400}
+    made_of(tenant, "10:15:00", "10:30:00")  # five minutes of it were said already
+    exclude(a, "10:29:00", "10:31:00")
+    roll()
+    assert by_device(tenant) == {one.pk: 2400 - 600 - 600 - 60, two.pk: 2400 - 900 - 60}
+    assert by_device(other) == {third.pk: 3600 - 120}
+    event = AuditEvent.objects.of(tenant).filter(verb="metering.correct").first()
+    assert event is not None
+
+
+def test_a_correction_that_was_taken_back_was_never_made(fleet_cluster):
+    tenant, [one, two] = lives(fleet_cluster, devices=2)
+    polls(fleet_cluster, at("10:00:00"), at("11:00:00"), {1, 2})
+    roll()
+
+    def sums() -> tuple[object, ...]:
+        days, hours = DeviceDay.objects.of(tenant), UsageHour.objects.of(tenant)
+        return seconds(tenant), sorted(days.values_list("device_id", "seconds")), sorted(hours.values_list("hour", "seconds"))
+
+    before = sums()
+    both = made_of(tenant, "09:00:00", "12:00:00"), made_of(one, "10:30:00", "10:40:00")
+    roll()
+    assert sums() == (0, [], [])
+    assert usage.used(tenant, DAY, TOMORROW).active_devices == 0
+    told = {"reason": "it was another one", "now": timezone.now(), "actor": "system:tests"}
+    corrections.take_back(both[0], **told)
+    assert seconds(tenant) == 7200 - 600, "at once, before the sums are made again"
+    roll()
+    assert by_device(tenant) == {one.pk: 3000, two.pk: 3600}
+    corrections.take_back(both[1], **told)
+    roll()
+    assert sums() == before
+    assert AuditEvent.objects.of(tenant).filter(verb="metering.take_back").count() == 2
+
+
+def test_a_correction_is_taken_back_once_with_a_reason_and_while_its_evidence_is_kept(fleet_cluster):
+    made = exclude(fleet_cluster, "10:00:00", "11:00:00")
+    told = {"now": timezone.now(), "actor": "system:tests"}
+    with pytest.raises(NoReason):
+        corrections.take_back(made, reason=" ", **told)
+    with pytest.raises(EvidenceGone):
+        corrections.take_back(made, reason="late", now=timezone.now() + timedelta(days=500), actor="system:tests")
+    back = corrections.take_back(made, reason="it was another one", **told)
+    with pytest.raises(TakenBack):
+        corrections.take_back(made, reason="again", **told)
+    with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+        back.delete()
+
+
+def test_a_correction_is_of_a_cluster_or_of_a_tenant(fleet_cluster):
+    tenant, [one] = lives(fleet_cluster)
+    told = {"since": at("10:00:00"), "until": at("11:00:00"), "reason": "x", "made_by": "x", "made_at": DAY}
+    for wrong in ({}, {"cluster_id": fleet_cluster.cluster_id, "tenant": tenant}, {"device_id": one.pk}):
+        with pytest.raises(IntegrityError, match="correction_is_of_a_cluster_or_of_a_tenant"), transaction.atomic():
+            Correction.objects.create(**told, **wrong)
 
 
 def test_a_move_that_is_told_late_moves_what_was_counted(fleet_clusters):
