@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Max
 
 from billing.locks import lock
-from billing.models import DunningCase, Invoice, Subscription
+from billing.models import DunningCase, Invoice, Payment, Subscription
 from billing.owed import OWED, open_amount
 from tenants import audit, lifecycle
 from tenants.models import Tenant
@@ -49,8 +50,10 @@ def overdue_of(tenant: Tenant, *, now: datetime) -> Invoice | None:
 
 
 def stage_due(invoice: Invoice, *, now: datetime) -> str:
-    """The stage that an invoice, overdue for so long, comes to."""
-    days = (now - invoice.due_at) / timedelta(days=1) if invoice.due_at else 0
+    """The stage that an invoice, overdue for so long, comes to: since it was due, or since money of it went back after that."""
+    went = Payment.objects.of(invoice.tenant_id).filter(invoice=invoice, amount__lt=0).aggregate(last=Max("recorded_at"))["last"]
+    since = max(each for each in (invoice.due_at, went) if each)
+    days = (now - since) / timedelta(days=1)
     return STAGES[sum(days >= each for each in settings.DUNNING_DAYS)]
 
 

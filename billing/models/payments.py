@@ -187,11 +187,7 @@ class Payment(models.Model):
                 func=NEVER_MORE_THAN_CAME,
             ),
             pgtrigger.Trigger(
-                name="no_truncate",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Truncate,
-                level=pgtrigger.Statement,
-                func=APPEND_ONLY,
+                name="no_truncate", when=pgtrigger.Before, operation=pgtrigger.Truncate, level=pgtrigger.Statement, func=APPEND_ONLY
             ),
         ]
 

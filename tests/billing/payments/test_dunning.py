@@ -144,6 +144,21 @@ def test_an_undone_payment_makes_it_overdue_again():
     assert look(made, 17) == "past_due"
 
 
+def test_an_invoice_that_opened_again_long_after_it_was_due_has_the_days_of_dunning_from_then_on():
+    made = invoice()
+    payment = pay(made, at=days(made, -5))
+    ledger.take_back(payment, 1000, "x", at=days(made, 100), now=days(made, 100), **TOLD)
+    for number, stage in (
+        (100, "past_due"),
+        (101, "past_due"),
+        (113, "past_due"),
+        (115, "restricted"),
+        (129, "restricted"),
+        (131, "suspended"),
+    ):
+        assert look(made, number) == stage
+
+
 def test_the_schedule_reviews_those_who_owe_and_those_who_did():
     made, paid = invoice(), invoice()
     pay(paid, at=days(paid, -5))
