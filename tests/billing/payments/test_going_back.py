@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing import catalogue, concessions, corrections, dunning, invoicing, subscriptions
+from billing.books import checks
 from billing.models import DeviceDay, DunningCase, Invoice, Payment
 from billing.owed import open_amount, paid_of
 from billing.payments import ledger
@@ -357,6 +358,7 @@ class World:
         assert balance >= 0
         assert paid_of(made) >= 0
         assert 0 <= model.open <= made.payable
+        assert [each for each in checks.check(now=NOW) if each.law != "hours-and-days"] == []
         for name, payment in self.payments.items():
             assert ledger.left_of(payment).amount == len(model.payments[name])
 

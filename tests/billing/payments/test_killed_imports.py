@@ -18,13 +18,14 @@ from pathlib import Path
 import pytest
 
 from billing import concessions
+from billing.books import checks
 from billing.models import CreditEntry, Payment, Statement, StatementEntry
 from billing.owed import open_amount, paid_of
 from billing.payments import given
 from billing.payments.references import reference_of
 from tests.billing import sold
 from tests.billing.invoices.conftest import SELLER
-from tests.billing.payments.paid import IBAN, again, camt, entry, invoice
+from tests.billing.payments.paid import DONE, IBAN, again, camt, entry, invoice
 from tests.conftest import service_environment
 from tests.live import ROOT
 
@@ -114,5 +115,6 @@ def assert_sums(round_: int) -> None:
         assert open_amount(payment.invoice) >= 0
     for row in rows.filter(state="matched"):
         assert given.left_of(row) == 0
+    assert checks.check(now=DONE["now"]) == []
     for row in rows.filter(state="waiting"):
         assert given.left_of(row) == row.amount
