@@ -140,7 +140,7 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
         watch = Watch.objects.select_for_update(of=("self",)).get(pk=cluster.pk)
         if watch.complete_at is not None and seen.started_at <= watch.complete_at:
             return None  # late or delivered twice: a newer look has been recorded
-        strangers = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
+        observed = devices.observe(cluster.cluster_id, seen.nodes, seen_at=seen.started_at, now=now, complete=True)
         logins.settle(cluster.cluster_id, seen_from=seen.started_at, now=now)
         routing.observe(cluster.cluster_id, seen.routes, now=now)
         autoroutes.decide_all(cluster.cluster_id, now=now)
@@ -159,12 +159,13 @@ def record(cluster: Cluster, seen: Observation, *, seconds: float, now: datetime
             outcome=PollRun.Outcome.OK,
             nodes=len(seen.nodes),
             online=seen.online,
-            reason=f"{strangers} nodes of no tenant" if strangers else "",
+            reason=f"{observed.strangers} nodes of no tenant" if observed.strangers else "",
         )
         Watch.objects.filter(pk=cluster.pk).update(complete_at=seen.started_at, nodes=len(seen.nodes), failures=0)
     routing.tell(cluster, routing.astray(cluster.cluster_id, seen.routes))
     retiring.retire(cluster, strays, now=now)
-    if taking.not_taken(cluster.pk, {node.node_id: (node.account, node.tags) for node in seen.nodes}):
+    differing = {node.node_id: (node.account, node.tags) for node in seen.nodes if node.node_id in observed.differing}
+    if taking.not_taken(cluster.pk, differing):
         wiring.audit_now(cluster.pk)
     return run
 

@@ -7,25 +7,27 @@ list, and a device that was deleted meanwhile does not come back.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from placement import slots
+from placement import machines, presence, slots
 from placement.headscale.admin import Node
 from placement.models import Binding, Device, DeviceLogin, Grant, Watch
 from placement.policies import noticing, taking
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """One node as a server or its database shows it. `online` None: the source does not know."""
 
@@ -49,6 +51,13 @@ class Sighting:
 CLOCKS_DIFFER = timedelta(minutes=1)
 TAG = re.compile(r"tag:([a-z0-9-]+?)--")
 COPIED = ("machine_key", "node_key", "ipv4", "ipv6", "hostname", "name", "ephemeral", "key_expires_at")
+
+
+class Observed(NamedTuple):
+    """What a look came to: nodes that belong to no tenant of ours; nodes that came, or of which something was not as we have it."""
+
+    strangers: int
+    differing: frozenset[int]
 
 
 def account_of(user_name: str, tags: Iterable[str]) -> str:
@@ -80,23 +89,28 @@ def sighting_of(node: Node) -> Sighting:
     )
 
 
-def hold(cluster_id: str) -> None:
+def hold(cluster_id: str) -> Watch:
     """The cluster's devices are changed by one transaction at a time. Must run inside it, before it locks anything of them."""
     Watch.objects.get_or_create(cluster_id=cluster_id)
-    Watch.objects.select_for_update(of=("self",)).get(pk=cluster_id)
+    return Watch.objects.select_for_update(of=("self",)).get(pk=cluster_id)
 
 
 @transaction.atomic
 def observe(
     cluster_id: str, sightings: Collection[Sighting], *, seen_at: datetime, now: datetime, complete: bool, gone: Collection[int] = ()
-) -> int:
+) -> Observed:
     """Bring the devices of a cluster in line with what was read at `seen_at` (or later).
 
     `complete`: the sightings are all of the cluster's nodes, so that others are gone. `gone`: nodes known to be deleted.
-    Returns the number of nodes that belong to no tenant of ours.
     """
-    hold(cluster_id)
-    known = _known(cluster_id, None if complete else {sighting.node_id for sighting in sightings} | set(gone))
+    before = hold(cluster_id).complete_at
+    missing: list[UUID] = []
+    if complete:  # of all nodes those that are worth a look
+        found = presence.compare(cluster_id, sightings, seen_at=seen_at, before=before)
+        worth, missing = found.new | found.differing, found.missing
+        sightings = [sighting for sighting in sightings if sighting.node_id in worth]
+    node_ids = {sighting.node_id for sighting in sightings}
+    known = _known(cluster_id, node_ids | set(gone))
     tenants = _tenants(cluster_id, {sighting.account for sighting in sightings})
     buried = _buried_since(cluster_id, seen_at)
     strangers = 0
@@ -111,19 +125,25 @@ def observe(
             changed.append(_appear(cluster_id, tenants[sighting.account], sighting, seen_at=seen_at, now=now))
         else:
             strangers += 1
-    left = [device for device in known.values() if device.node_id in gone or (complete and device.seen_at < seen_at)]
+    left = [device for device in known.values() if device.node_id in gone]
+    for ids in slices(missing):
+        left += Device.objects.across_tenants().filter(pk__in=ids)
     _bury(left, now=now)
-    _inherit(cluster_id)
-    _separate_machines(cluster_id, now=now)
+    machines.inherit(cluster_id)
+    machines.separate(cluster_id, now=now)
     noticing.noticed(cluster_id, [*changed, *left], now=now)
-    return strangers
+    return Observed(strangers, frozenset(node_ids if complete else ()))
 
 
-def _known(cluster_id: str, node_ids: set[int] | None) -> dict[int, Device]:
-    devices = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None)
-    if node_ids is not None:
-        devices = devices.filter(node_id__in=node_ids)
-    return {device.node_id: device for device in devices}
+def live(cluster_id: str, node_ids: Collection[int]) -> set[int]:
+    """Which of these nodes are devices of the cluster."""
+    rows = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None)
+    return {node_id for ids in slices(list(node_ids)) for node_id in rows.filter(node_id__in=ids).values_list("node_id", flat=True)}
+
+
+def _known(cluster_id: str, node_ids: Collection[int]) -> dict[int, Device]:
+    rows = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None)
+    return {device.node_id: device for ids in slices(list(node_ids)) for device in rows.filter(node_id__in=ids)}
 
 
 def _tenants(cluster_id: str, accounts: set[str]) -> dict[str, UUID]:
@@ -153,7 +173,7 @@ def _appear(cluster_id: str, tenant_id: UUID, sighting: Sighting, *, seen_at: da
         grant=grant,
         online=bool(sighting.online),
         first_online_at=seen_at if sighting.online else None,
-        last_seen=sighting.last_seen,
+        last_seen=seen_at if sighting.online else sighting.last_seen,
         tags=list(sighting.tags) if taking.are_given(tenant_id, sighting.account, sighting.tags, key_id=sighting.key_id) else [],
         joined_at=sighting.joined_at,
         seen_at=max(seen_at, sighting.joined_at) if sighting.joined_at <= now else seen_at,
@@ -219,32 +239,10 @@ def _regranted(device: Device, sighting: Sighting) -> dict[str, object]:
 
 
 def _bury(devices: list[Device], *, now: datetime) -> None:
-    ids = [device.pk for device in devices]
-    Device.objects.across_tenants().filter(pk__in=ids, gone_at=None).update(gone_at=now, online=False)
+    for ids in slices([device.pk for device in devices]):
+        Device.objects.across_tenants().filter(pk__in=ids, gone_at=None).update(gone_at=now, online=False)
 
 
-def _inherit(cluster_id: str) -> None:
-    """Where the first of two machines on one registration id is gone the second has the id: it moves back to the slot that its key was for."""
-    there = Device.objects.across_tenants().filter(slot=OuterRef("grant__slot"), gone_at=None)
-    second = Device.objects.across_tenants().filter(
-        ~Exists(there), cluster_id=cluster_id, unexpected="second-machine", gone_at=None, grant__slot__released_at=None
-    )
-    heirs = {device.grant.slot_id: device for device in second.select_related("grant").order_by("-joined_at") if device.grant}
-    for slot_id, device in heirs.items():
-        Device.objects.of(device.tenant_id).filter(pk=device.pk).update(slot_id=slot_id, unexpected="")
-
-
-def _separate_machines(cluster_id: str, *, now: datetime) -> None:
-    """Two devices online at once on one slot are two machines with one registration id: the later one counts for itself, flagged.
-
-    One after the other is one machine that was installed again.
-    """
-    online = Device.objects.across_tenants().filter(cluster_id=cluster_id, online=True, gone_at=None, slot__registration_id__isnull=False)
-    by_slot: dict[UUID | None, list[Device]] = defaultdict(list)
-    for device in online.order_by("joined_at"):
-        by_slot[device.slot_id].append(device)
-    for others in by_slot.values():
-        for device in others[1:]:
-            slot = slots.take_unasked(device.tenant_id, now=now)
-            Device.objects.of(device.tenant_id).filter(pk=device.pk).update(slot=slot, unexpected="second-machine")
-            log.warning("second_machine", cluster_id=cluster_id, node_id=device.node_id)
+def slices(items: Sequence[T], most: int = 10_000) -> Iterator[Sequence[T]]:
+    """As many as one statement may name."""
+    return (items[begun : begun + most] for begun in range(0, len(items), most))

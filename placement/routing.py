@@ -91,8 +91,11 @@ def astray(cluster_id: str, announced: Announced) -> list[int]:
     wanted: dict[int, set[str]] = defaultdict(set)
     for node_id, prefix in _rows(cluster_id).filter(state=State.APPROVED).values_list("device__node_id", "prefix"):
         wanted[node_id].add(prefix)
-    ours = set(_devices(cluster_id).filter(node_id__in=list(announced)).values_list("node_id", flat=True))
-    return sorted(node for node in ours if routerules.whole(wanted[node]) != routerules.whole(announced[node][1]))
+    approving = {node_id for node_id, (_available, approved) in announced.items() if approved}
+    with_any = approving | (wanted.keys() & announced.keys())
+    return sorted(
+        node for node in devices.live(cluster_id, with_any) if routerules.whole(wanted[node]) != routerules.whole(announced[node][1])
+    )
 
 
 def tell(cluster: Cluster, node_ids: Iterable[int]) -> None:

@@ -15,9 +15,10 @@ from django.db.models import QuerySet
 
 from billing.metering import partitions
 from billing.metering.pieces import BY_CLUSTER_DAY, SECONDS, pieces
-from billing.metering.taking import JOIN_AS_USUAL, JOIN_BY_HASH, mark
+from billing.metering.taking import mark
 from billing.models import DirtyDay, Meter
 from placement.models import Stay
+from placement.presence import JOIN_AS_USUAL, JOIN_BY_HASH
 
 log = structlog.get_logger(__name__)
 

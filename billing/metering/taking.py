@@ -18,16 +18,13 @@ import structlog
 from django.db import connection, transaction
 
 from billing.metering import judging, partitions
+from placement.presence import JOIN_AS_USUAL, JOIN_BY_HASH
 
 log = structlog.get_logger(__name__)
 
 GAP = timedelta(seconds=180)  # longer than that between two polls, and nobody knows
 TRUST = timedelta(seconds=180)  # a restart puts in doubt; nobody's time runs for longer than this on trust
 CLOCKS_DIFFER = timedelta(seconds=30)  # a server whose clock is further off is not believed when it says how long ago something was
-JOIN_BY_HASH, JOIN_AS_USUAL = (
-    "set local enable_nestloop = off",
-    "set local enable_nestloop to default",
-)  # nobody has analysed what was just copied
 AT_ONCE = 2  # so many sessions that all end at once are a server that forgot them, not devices that left
 
 

@@ -28,5 +28,7 @@ def _spoken_of(devices: Collection[Device]) -> bool:
     tenants = {device.tenant_id for device in devices}
     written = NetworkPolicy.objects.across_tenants().filter(tenant__in=tenants).exclude(current__text="")
     peered = Peering.objects.across_tenants().filter(Q(host__in=tenants) | Q(guest__in=tenants), state=Peering.State.ACCEPTED)
-    routed = Route.objects.across_tenants().filter(device__in=[device.pk for device in devices], state=Route.State.APPROVED)
-    return written.exists() or peered.exists() or routed.exists()
+    if written.exists() or peered.exists():
+        return True
+    routed = Route.objects.across_tenants().filter(tenant__in=tenants, state=Route.State.APPROVED)
+    return not {device.pk for device in devices}.isdisjoint(routed.values_list("device", flat=True))

@@ -11,6 +11,7 @@ from tenants import tags
 from tenants.models import Tenant
 
 Kind = AuditFinding.Kind
+AT_ONCE = 10_000  # nodes that one statement names
 
 
 def are_given(tenant_id: UUID, account: str, shown: Collection[str], *, key_id: int | None) -> bool:
@@ -26,10 +27,14 @@ def not_taken(cluster_id: str, shown: Mapping[int, tuple[str, Collection[str]]])
     """The nodes whose owner or tags are not those that ACS has of the device, and that no audit has seen so. `shown`: account and tags by node id."""
     open_ones = AuditFinding.objects.across_tenants().filter(cluster=cluster_id, over_at=None, kind__in=(Kind.TAG, Kind.OWNER))
     seen = set(open_ones.values_list("subject", flat=True))
-    rows = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None, node_id__in=list(shown))
+    rows = Device.objects.across_tenants().filter(cluster_id=cluster_id, gone_at=None).order_by("node_id")
+    nodes = sorted(shown)
     return [
         node_id
-        for node_id, account, tags in rows.values_list("node_id", "tenant__account", "tags").order_by("node_id")
+        for begun in range(0, len(nodes), AT_ONCE)
+        for node_id, account, tags in rows.filter(node_id__in=nodes[begun : begun + AT_ONCE]).values_list(
+            "node_id", "tenant__account", "tags"
+        )
         if (account, set(tags)) != (shown[node_id][0], set(shown[node_id][1])) and f"node {node_id}" not in seen
     ]
 

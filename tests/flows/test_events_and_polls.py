@@ -139,7 +139,7 @@ def sighting(number: int, account: str, **fields) -> Sighting:
     return Sighting(**{**base, **fields})
 
 
-def see(cluster, *seen: Sighting, at: datetime | None = None, complete: bool = True) -> int:
+def see(cluster, *seen: Sighting, at: datetime | None = None, complete: bool = True) -> devices.Observed:
     now = timezone.now()
     return devices.observe(cluster.cluster_id, list(seen), seen_at=at or now, now=now, complete=complete)
 
@@ -191,7 +191,7 @@ def test_a_list_read_before_a_device_was_deleted_does_not_bring_it_back(fleet_cl
 
 
 def test_nodes_of_no_tenant_are_counted_and_left_alone(fleet_cluster, bound):
-    assert see(fleet_cluster, sighting(1, "somebody-else")) == 1
+    assert see(fleet_cluster, sighting(1, "somebody-else")).strangers == 1
     assert not Device.objects.of(bound.tenant).exists()
 
 

@@ -36,6 +36,7 @@ RIGHTS: dict[str, Rights] = {
     "placement_tenanthour": (READ, FULL, READ),
     "placement_pollrun": (READ, APPEND, READ),  # evidence
     "placement_loadsample": (READ, FULL, READ),
+    "placement_sighting": (NONE, "select, insert, delete", NONE),
     # who lives where: the door binds once, only a move rebinds
     "placement_binding": (
         "select, insert, update (expected_load)",
