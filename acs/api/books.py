@@ -25,10 +25,12 @@ SHEET = answers({(200, "text/csv"): OpenApiTypes.STR}, 400)
 
 
 class JournalFilters(Fields):
-    month = serializers.RegexField(r"^[0-9]{4}-(0[1-9]|1[0-2])\Z", help_text="Such as 2026-06: documents that were issued in it.")
+    month = serializers.RegexField(
+        r"^[0-9]{4}-(0[1-9]|1[0-2])\Z", required=False, help_text="Such as 2026-06; the present one if left out."
+    )
 
 
-class FindingShape(serializers.Serializer[Any]):
+class BrokenLawShape(serializers.Serializer[Any]):
     law = serializers.CharField(help_text="What does not hold, such as `numbers-without-gaps`.")
     subject = serializers.CharField(help_text="An invoice, an account, an entry of a statement, or a cluster and day.")
     detail = serializers.CharField()
@@ -36,7 +38,7 @@ class FindingShape(serializers.Serializer[Any]):
 
 class ChecksShape(serializers.Serializer[Any]):
     laws = serializers.ListField(child=serializers.CharField(), help_text="What was looked at.")
-    findings = FindingShape(many=True)
+    findings = BrokenLawShape(many=True)
 
 
 class BooksView(View):
@@ -52,7 +54,7 @@ class Journal(BooksView):
 
     @extend_schema(operation_id="books_journal", parameters=[JournalFilters], responses=SHEET)
     def get(self, request: Request) -> HttpResponse:
-        text = self.filters.of_query(request)["month"]
+        text = self.filters.of_query(request).get("month") or f"{timezone.now():%Y-%m}"
         try:
             month = month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
         except (ValueError, OverflowError) as error:
