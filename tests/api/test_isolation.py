@@ -38,6 +38,7 @@ PLAIN = (
     "override_id",
     "entry_id",
     "payment_id",
+    "notice_id",
     "currency",
     "key",
     "line",
@@ -76,7 +77,7 @@ def subscribed(tenant: Any) -> dict[str, Any]:
     with transaction.atomic(), override_settings(SELLER=SELLER):
         invoice = invoicing.issue(invoicing.draft(tenant.subscription, month_of(timezone.now()), now=timezone.now()), **told)
         payment = ledger.enter(invoice, Received("stripe", "pi_1", 100, "EUR", timezone.now()), **told)
-    paid = {"entry_id": 1, "payment_id": payment.pk}
+    paid = {"entry_id": 1, "payment_id": payment.pk, "notice_id": invoice.notices.get().pk}
     ids = {**paid, "version_id": version.pk, "currency": "EUR", "key": "base", "override_id": override.pk}
     return {**ids, "invoice": invoice.name, "line": 1}
 
