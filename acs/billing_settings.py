@@ -26,7 +26,7 @@ INVOICE_DAYS = env.int("ACS_INVOICE_DAYS", default=14)  # until an invoice is du
 CLOSE_DAYS = env.str("ACS_CLOSE_DAYS", default="")  # after a month's end, until it is closed by itself; empty: by hand
 if CLOSE_DAYS and not (CLOSE_DAYS.isascii() and CLOSE_DAYS.isdecimal() and int(CLOSE_DAYS) <= 27):
     raise ImproperlyConfigured("ACS_CLOSE_DAYS is a number of days from 0 to 27, or empty: then months are closed by hand")
-BILLING_MAIL = env.bool("ACS_BILLING_MAIL", default=True)  # whether customers are told of invoices, dunning and quotas by e-mail
+BILLING_MAIL = env.bool("ACS_BILLING_MAIL", default="ACS_EMAIL_URL" in env)  # whether customers are told of invoices, dunning and quotas
 INVOICE_FONTS = env.list("ACS_INVOICE_FONTS", default=["/usr/share/fonts"])  # folders that PDFs find their fonts in
 
 # ---- payments --------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def put(tenant: Tenant, *, now: datetime, actor: str, **wish: Any) -> BillingAcc
     if before not in ("", account.currency) and _in_force(tenant, now):
         raise WrongState(_("the currency stays while a subscription is in force"))
     account.save()
-    told = {name: wish[name] for name in ("country", "currency", "tax_id", "tax_treatment") if name in wish}
+    told = {name: wish[name] for name in ("country", "currency", "tax_id", "tax_treatment", "notices") if name in wish}
     audit.record("billing_account.put", actor=actor, tenant=tenant, target=tenant.account, now=now, **told)
     return account
 

@@ -18,7 +18,7 @@ import django
 import structlog
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing import invoicing
 from billing.errors import BillingError, NoSeller
@@ -168,7 +168,7 @@ def _one(period: Range, last: int, now: datetime, actor: str, *, skip: bool) -> 
 
 def _done(period: Range, now: datetime) -> QuerySet[ClosedPeriod, ClosedPeriod]:
     """What this close need not look at: what is billed, and what it refused itself."""
-    return ClosedPeriod.objects.filter(period_start=period.start).exclude(outcome=Outcome.REFUSED, at__lt=now)
+    return ClosedPeriod.objects.filter(period_start=period.start).exclude(~Q(at=now), outcome=Outcome.REFUSED)
 
 
 def _bill(subscription: Subscription, period: Range, now: datetime, actor: str) -> tuple[str, str, str]:

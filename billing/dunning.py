@@ -148,9 +148,12 @@ def _move(case: DunningCase, stage: str, *, now: datetime, actor: str) -> None:
 
 
 def _tell(case: DunningCase, *, now: datetime) -> None:
-    """By e-mail, with what comes next and when: not before the days between two stages, nor while a hold keeps it."""
-    at = STAGES.index(Stage(case.stage))
-    if at >= len(settings.DUNNING_DAYS) or case.invoice.due_at is None:
+    """By e-mail, with what comes next and when: not before the days between two stages, nor while a hold keeps it. Of a tenant that was closed already nothing
+    more is taken, and nothing more is said."""
+    at, closed = STAGES.index(Stage(case.stage)), case.tenant.state == Tenant.State.CLOSED
+    if closed and at:
+        return
+    if closed or at >= len(settings.DUNNING_DAYS) or case.invoice.due_at is None:
         writing.stage(case, following="", following_at=None, now=now)
         return
     moments = (case.invoice.due_at + timedelta(days=settings.DUNNING_DAYS[at]), case.changed_at + _pause(at))

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='billingaccount',
             name='notices',
-            field=models.BooleanField(default=True, help_text='Invoices, overdue payments and quotas are told to the e-mail address.', verbose_name='notices by e-mail'),
+            field=models.BooleanField(db_default=True, default=True, help_text='Invoices, overdue payments and quotas are told to the e-mail address.', verbose_name='notices by e-mail'),
         ),
         migrations.CreateModel(
             name='DunningHold',

@@ -34,7 +34,10 @@ class BillingAccount(models.Model):
     language = models.CharField(_("language"), max_length=7, choices=Language.choices, default=Language.ENGLISH)
 
     notices = models.BooleanField(
-        _("notices by e-mail"), default=True, help_text=_("Invoices, overdue payments and quotas are told to the e-mail address.")
+        _("notices by e-mail"),
+        default=True,
+        db_default=True,
+        help_text=_("Invoices, overdue payments and quotas are told to the e-mail address."),
     )
 
     objects = TenantManager()

@@ -31,9 +31,9 @@ def lifted(tenant: Tenant, *, before: str, after: str, now: datetime) -> None:
 
 
 def many_devices(warning: QuotaWarning, *, enforcement: str, now: datetime) -> None:
-    """A tenant uses as many devices as its plan wants it to be told of, or more than it pays for."""
+    """A tenant uses as many devices as its plan wants it to be told of, or more than it pays for. Once a day and level: devices come and go."""
     facts: dict[str, Any] = {"level": warning.level, "used": warning.used, "limit": warning.limit, "enforcement": enforcement}
-    _write(warning.tenant_id, Kind.QUOTA, f"quota:{warning.tenant_id}:{warning.since.isoformat()}:{warning.level}", now=now, **facts)
+    _write(warning.tenant_id, Kind.QUOTA, f"quota:{warning.tenant_id}:{now:%Y-%m-%d}:{warning.level}", now=now, **facts)
 
 
 def _write(tenant_id: Any, kind: Kind, event: str, *, now: datetime, invoice: Invoice | None = None, **facts: Any) -> None:

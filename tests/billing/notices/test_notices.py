@@ -10,7 +10,7 @@ from django.utils import timezone
 from acs import billing_tasks as tasks
 from billing import accounts, corrections, dunning, invoicing, subscriptions, warnings
 from billing.documents import pdf
-from billing.models import Notice, Subscription
+from billing.models import DunningCase, Notice, Subscription
 from billing.papers import paper_of
 from billing.payments import ledger
 from billing.payments.received import Received
@@ -180,11 +180,33 @@ def test_quotas_are_told_once_a_level(post):
         warnings.warn_all(now=timezone.now())
         got = mails(post)
         assert [told in mail["Subject"] for mail in got] == ([True] if told else [])
-    Quota.objects.filter(tenant=tenant).update(used=8)
-    warnings.warn_all(now=timezone.now())
+
+
+def test_devices_that_come_and_go_are_told_once_a_day_and_what_is_over_before_it_is_sent_is_not(post):
+    tenant, now = sold.subscriber(sold.version(max_devices=10, warn_at=80)), timezone.now()
+    told = []
+    for hours, used in enumerate((8, 1, 8, 1, 8)):
+        Quota.objects.filter(tenant=tenant).update(used=used)
+        warnings.warn_all(now=now.replace(hour=hours))
+        told.append(len(mails(post)))
+    assert told == [1, 0, 0, 0, 0]
     Quota.objects.filter(tenant=tenant).update(used=1)
-    warnings.warn_all(now=timezone.now())
-    assert mails(post) == [], "it was over before it was sent"
+    warnings.warn_all(now=now + timedelta(days=1))
+    Quota.objects.filter(tenant=tenant).update(used=8)
+    warnings.warn_all(now=now + timedelta(days=1, seconds=1))
+    Quota.objects.filter(tenant=tenant).update(used=1)
+    warnings.warn_all(now=now + timedelta(days=1, seconds=2))
+    assert mails(post) == []
+
+
+def test_who_was_closed_already_is_told_what_is_overdue_and_of_no_further_steps(post):
+    made = recent()
+    lifecycle.close(tenant_of(made), now=made.due_at, **TOLD)
+    mails(post)
+    for days in (1, 15, 31, 62):
+        dunning.review(tenant_of(made), now=made.due_at + timedelta(days=days))
+    Notice.objects.of(made.tenant).get(kind="dunning")
+    assert DunningCase.objects.of(made.tenant).get().stage == "closed"
 
 
 def test_notices_are_switched_off_for_one_and_for_all(post, settings):

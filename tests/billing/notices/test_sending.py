@@ -28,12 +28,13 @@ ids = itertools.count(1)
 
 
 def waiting(tenant=None) -> Notice:
-    """A notice that needs no PDF."""
+    """A notice that needs no PDF; each of another day."""
     tenant = tenant or sold.subscriber()
     now = timezone.now()
     QuotaWarning.objects.of(tenant).delete()
     made = QuotaWarning.objects.create(tenant=tenant, level="near", used=8, limit=10, since=now)
-    writing.many_devices(made, enforcement="hard", now=now)
+    writing.many_devices(made, enforcement="hard", now=now - timedelta(days=next(ids)))
+    Notice.objects.of(tenant).filter(state="waiting").update(made_at=now)
     return Notice.objects.of(tenant).latest("id")
 
 
