@@ -32,7 +32,7 @@ def main() -> None:
         made.manage("plan", "create", "bench", "--title", "Bench", "--max-devices", "1000000")
         for number in range(TENANTS):
             made.manage("tenant", "create", f"bench-{number}", "--plan", "bench")
-        os.environ.update(made.environment("worker"), DJANGO_SETTINGS_MODULE="acs.settings", ACS_SELLER=SELLER)
+        os.environ.update(made.environment("worker"), DJANGO_SETTINGS_MODULE="acs.settings", ACS_SELLER=SELLER, ACS_BILLING_MAIL="true")
         import django
 
         django.setup()
