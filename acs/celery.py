@@ -1,4 +1,4 @@
-"""The task queue and the whole beat schedule. Tasks live beside what they call: acs/tasks.py names them all."""
+"""The task queue and the whole beat schedule. Tasks live beside what they call: acs/tasks.py and acs/billing_tasks.py name them all."""
 
 import os
 
@@ -11,6 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "acs.settings")
 app = Celery("acs")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["acs"])
+app.autodiscover_tasks(["acs"], related_name="billing_tasks")
 app.conf.beat_schedule = {
     "poll": {"task": "acs.tasks.poll_all", "schedule": float(settings.POLL_SECONDS), "options": {"expires": settings.POLL_SECONDS}},
     "sweep": {"task": "acs.tasks.sweep_all", "schedule": 30.0, "options": {"expires": 30}},
@@ -27,8 +28,11 @@ app.conf.beat_schedule = {
     "waiting": {"task": "acs.tasks.serve_waiting", "schedule": 10.0, "options": {"expires": 10}},
     "subscriptions": {"task": "acs.tasks.settle_subscriptions", "schedule": 60.0, "options": {"expires": 60}},
     "overdue": {"task": "acs.tasks.review_overdue", "schedule": 3600.0, "options": {"expires": 3600}},
+    "closes": {"task": "acs.billing_tasks.close_months", "schedule": 3600.0, "options": {"expires": 3600}},
+    "notices": {"task": "acs.billing_tasks.send_notices", "schedule": 30.0, "options": {"expires": 30}},
     "matches": {"task": "acs.tasks.match_payments", "schedule": 300.0, "options": {"expires": 300}},
     "cards": {"task": "acs.tasks.reconcile_cards", "schedule": crontab(hour=3, minute=17), "options": {"expires": 3600}},
+    "books": {"task": "acs.billing_tasks.check_books", "schedule": crontab(hour=4, minute=11), "options": {"expires": 3600}},
     "quotas": {"task": "acs.tasks.warn_of_quotas", "schedule": 600.0, "options": {"expires": 600}},
     "spent": {"task": "acs.tasks.forget_spent", "schedule": 60.0, "options": {"expires": 60}},
     "issuers": {"task": "acs.tasks.refresh_issuers", "schedule": 60.0, "options": {"expires": 60}},

@@ -48,6 +48,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     tenants.ApprovalPending: Problem("approval-pending", 202, _("An administrator has to accept this device first. Ask again later."), 60),
     tenants.UnknownAccount: Problem("unknown-account", 404, _("No tenant has this account.")),
     tenants.QuotaExceeded: Problem("quota-exceeded", 403, _("Every device slot of the tenant is taken.")),
+    tenants.MembersExceeded: Problem("members-exceeded", 403, _("The tenant has as many members as its plan lets in.")),
     tenants.TenantSuspended: Problem("tenant-suspended", 403, _("The tenant is suspended.")),
     tenants.PaymentOverdue: Problem(
         "payment-overdue", 403, _("A payment of the tenant is overdue: it gets no new keys until it has come.")

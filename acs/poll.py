@@ -80,9 +80,12 @@ def poll(cluster_id: str, *, now: datetime, truly: datetime | None = None) -> Po
 
 
 def _claim(cluster_id: str, now: datetime) -> bool:
-    """One poll at a time: whoever moves `attempted_at` polls. A poll that died is followed by the next interval's."""
+    """One poll at a time: whoever moves `attempted_at` polls. A poll that died is followed by the next interval's; one that is to come was attempted by a clock
+    that was ahead, and keeps nobody from looking."""
     Watch.objects.get_or_create(cluster_id=cluster_id)
-    stale = Q(attempted_at=None) | Q(attempted_at__lt=now - timedelta(seconds=settings.POLL_SECONDS * 0.5))
+    stale = (
+        Q(attempted_at=None) | Q(attempted_at__lt=now - timedelta(seconds=settings.POLL_SECONDS * 0.5)) | Q(attempted_at__gt=now + AHEAD)
+    )
     return Watch.objects.filter(stale, pk=cluster_id).update(attempted_at=now) == 1
 
 

@@ -47,6 +47,10 @@ PAGES: dict[str, Page] = {
         _("Every device slot of the tenant is taken, by devices or by keys that were handed out and not used yet."),
         _("Delete devices that are no longer needed, wait until unused keys expire, or ask for a larger plan."),
     ),
+    "members-exceeded": Page(
+        _("The tenant has as many members as its plan lets in. Those who are there stay."),
+        _("Remove members who are no longer needed, or ask for a larger plan."),
+    ),
     "region-not-in-plan": Page(
         _("The tenant's plan does not include the wished region."), _("Leave the region out, or ask for another plan.")
     ),

@@ -5,7 +5,6 @@ README.md lists every variable with its meaning; nothing else reads the environm
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from acs.billing_settings import *  # noqa: F403 - everything there is a setting
 from tenants.keyring import Keyring
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -112,6 +112,7 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PUBLIC_URL.startswith("https://") else "http"
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 vars().update(env.email("ACS_EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = 20  # seconds, each step of the conversation with the mail server
 DEFAULT_FROM_EMAIL = env.str("ACS_EMAIL_FROM", default="acs@localhost")
 
 # ---- clusters --------------------------------------------------------------------------------------------------------
@@ -127,28 +128,6 @@ PLACEMENT_REFRESH_SECONDS = env.float("ACS_PLACEMENT_REFRESH_SECONDS", default=5
 LOAD_SECONDS = env.int("ACS_LOAD_SECONDS", default=10)  # how often the load of each cluster is sampled
 REFUSAL_DAYS = env.int("ACS_REFUSAL_DAYS", default=30)
 LOAD_SAMPLE_DAYS = env.int("ACS_LOAD_SAMPLE_DAYS", default=7)
-USAGE_SECONDS = env.int("ACS_USAGE_SECONDS", default=900)  # how often hours and days of online time are summed up
-METERING_EVIDENCE_MONTHS = env.int("ACS_METERING_EVIDENCE_MONTHS", default=13)  # sessions and coverage: what sums can be made of again
-POLL_RUN_MONTHS = env.int("ACS_POLL_RUN_MONTHS", default=METERING_EVIDENCE_MONTHS)
-METERING_DEVICE_DAY_MONTHS = env.int("ACS_METERING_DEVICE_DAY_MONTHS", default=37)
-if not 2 <= METERING_EVIDENCE_MONTHS <= METERING_DEVICE_DAY_MONTHS or POLL_RUN_MONTHS < 1:
-    raise ImproperlyConfigured(
-        "ACS_METERING_EVIDENCE_MONTHS must be 2 or more, ACS_METERING_DEVICE_DAY_MONTHS as many or more, ACS_POLL_RUN_MONTHS 1 or more"
-    )
-SELLER = env.json("ACS_SELLER", default={})  # who issues invoices: {"name": ..., "address": ..., "country": "DE", "tax_id": ...}
-if SELLER and not {"name", "address", "country", "tax_id"} <= SELLER.keys():
-    raise ImproperlyConfigured("ACS_SELLER needs name, address, country and tax_id; it may have bank, entity, series and credit_series")
-if not all(re.fullmatch("[A-Z0-9]{0,8}", SELLER.get(name, "")) for name in ("entity", "series", "credit_series")):
-    raise ImproperlyConfigured("ACS_SELLER: entity, series and credit_series are up to eight capital letters and digits")
-INVOICE_DAYS = env.int("ACS_INVOICE_DAYS", default=14)  # until an invoice is due
-BANK_ACCOUNTS = env.list("ACS_BANK_ACCOUNTS", default=[])  # accounts (IBAN) that invoices are paid to, the first one is told to payers
-STRIPE_KEY = env.str("ACS_STRIPE_KEY", default="")
-STRIPE_WEBHOOK_SECRETS = env.list("ACS_STRIPE_WEBHOOK_SECRETS", default=[])  # a new one beside the old one while it is changed
-STRIPE_API = env.str("ACS_STRIPE_API", default="https://api.stripe.com").rstrip("/")
-DUNNING_DAYS = env.list("ACS_DUNNING_DAYS", cast=int, default=[14, 30])  # overdue until restricted, suspended and, with a third one, closed
-if len(DUNNING_DAYS) > 3 or any(days < 1 for days in DUNNING_DAYS) or sorted(set(DUNNING_DAYS)) != DUNNING_DAYS:
-    raise ImproperlyConfigured("ACS_DUNNING_DAYS names up to three growing numbers of days, such as 14,30,90")
-INVOICE_FONTS = env.list("ACS_INVOICE_FONTS", default=["/usr/share/fonts"])  # folders that PDFs find their fonts in
 STOCK_SHARE = env.float("ACS_STOCK_SHARE", default=0.5)  # of one core of an external cluster, for keys minted ahead and for its queue
 STOCK_MOST = env.int("ACS_STOCK_MOST", default=50)  # keys ahead for one tenant
 STOCK_LANES = env.int("ACS_STOCK_LANES", default=2)  # keys that requests themselves mint on one external cluster at a time

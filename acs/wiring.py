@@ -1,4 +1,4 @@
-"""What the lower apps leave open: who may refuse another plan, and what happens after a commit.
+"""What the lower apps leave open: who may refuse another plan, what ends with a tenant, and what happens after a commit.
 
 Audit events are sealed, new bindings reach the gateway, lost entitlements reach the servers, queues the refill.
 """
@@ -12,7 +12,7 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from billing import settling
+from billing import endings, settling
 from placement import routing
 from placement.models import Binding
 from placement.policies import wishes
@@ -33,6 +33,7 @@ AFTER_PUSHES: tuple[Hook, ...] = (routing.after_push,)  # what waits for a docum
 
 def connect() -> None:
     lifecycle.AGREEMENTS[:] = [settling.check_plan]
+    lifecycle.CONTRACTS[:] = [lifecycle.Contract(endings.hold, endings.close, endings.reopen)]
     plans.AGREED[:] = [settling.agreed]
     audit.FOLLOWERS[:] = [seal_soon, sweep_soon, push_soon, audit_soon]
 

@@ -34,7 +34,7 @@ def main() -> None:
         for number in range(TENANTS):
             made.manage("tenant", "create", f"bench-{number}", "--plan", "bench")
         made.manage("enrolment_key", "issue", "bench-0")
-        os.environ.update(made.environment("worker"), DJANGO_SETTINGS_MODULE="acs.settings", ACS_SELLER=SELLER)
+        os.environ.update(made.environment("worker"), DJANGO_SETTINGS_MODULE="acs.settings", ACS_SELLER=SELLER, ACS_BILLING_MAIL="true")
         import django
 
         django.setup()

@@ -11,13 +11,13 @@ from django.utils.translation import gettext as _
 
 from billing.catalogue import check, check_currency
 from billing.errors import NoBillingAccount, NoTaxRate
-from billing.models import BillingAccount, SubscriptionPhase, TaxRate
+from billing.models import BillingAccount, KeptPhase, SubscriptionPhase, TaxRate
 from billing.rating import tax
 from tenants import audit
 from tenants.errors import MalformedRequest, WrongState
 from tenants.models import Tenant
 
-FIELDS = ("name", "address", "country", "email", "currency", "tax_id", "tax_treatment", "language")
+FIELDS = ("name", "address", "country", "email", "currency", "tax_id", "tax_treatment", "language", "notices")
 
 
 @transaction.atomic
@@ -26,6 +26,7 @@ def put(tenant: Tenant, *, now: datetime, actor: str, **wish: Any) -> BillingAcc
 
     Raises: MalformedRequest naming each field that is wrong; NoTaxRate; WrongState for another currency while a subscription is in force.
     """
+    BillingAccount.objects.of(tenant).select_for_update(of=("self",)).first()  # before the tenant's row, as invoices and dunning take them
     Tenant.objects.select_for_update(of=("self",)).get(pk=tenant.pk)
     account = BillingAccount.objects.of(tenant).first() or BillingAccount(tenant=tenant)
     before = account.currency
@@ -35,7 +36,7 @@ def put(tenant: Tenant, *, now: datetime, actor: str, **wish: Any) -> BillingAcc
     if before not in ("", account.currency) and _in_force(tenant, now):
         raise WrongState(_("the currency stays while a subscription is in force"))
     account.save()
-    told = {name: wish[name] for name in ("country", "currency", "tax_id", "tax_treatment") if name in wish}
+    told = {name: wish[name] for name in ("country", "currency", "tax_id", "tax_treatment", "notices") if name in wish}
     audit.record("billing_account.put", actor=actor, tenant=tenant, target=tenant.account, now=now, **told)
     return account
 
@@ -90,6 +91,9 @@ def _check_country(country: str) -> None:
 
 
 def _in_force(tenant: Tenant, now: datetime) -> bool:
+    """Also that of a closed tenant, which it would have again."""
+    if KeptPhase.objects.filter(subscription__tenant=tenant).exists():
+        return True
     return SubscriptionPhase.objects.filter(subscription__tenant=tenant, during__endswith__isnull=True).exists() or (
         SubscriptionPhase.objects.filter(subscription__tenant=tenant, during__endswith__gt=now).exists()
     )

@@ -7,16 +7,18 @@ it stopped; run twice at once, the workers share what is left. What could not be
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 
 import django
 import structlog
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing import invoicing
 from billing.errors import BillingError, NoSeller
@@ -26,6 +28,8 @@ from billing.metering import coverage
 from billing.models import ClosedPeriod, Invoice, Subscription, SubscriptionPhase
 from billing.numbering import seller
 from billing.rating.cycles import Range
+from placement import alerts
+from placement.models import Alert
 from tenants.errors import TenantError
 
 log = structlog.get_logger(__name__)
@@ -73,17 +77,33 @@ def close(period: Range, *, now: datetime, actor: str, workers: int = 1) -> Repo
                 each.result()
     else:
         work(period, now, actor)
+    tell_operators(period, now=now)
     return report(period)
 
 
-def work(period: Range, now: datetime, actor: str) -> int:
-    """One worker: first what nobody else has in hand, then, waiting for it, what others had and did not bill. Returns how many it did."""
-    done = 0
+def tell_operators(period: Range, *, now: datetime) -> None:
+    """An alert while somebody's month could not be billed; over when everybody's is."""
+    subject = f"{period.start:%Y-%m}"
+    rows = ClosedPeriod.objects.filter(period_start=period.start, outcome=Outcome.REFUSED).order_by("subscription")
+    refused = list(rows.values_list("subscription__tenant__account", "code"))
+    if refused:
+        facts = {"tenants": len(refused), "first": refused[0][0], **Counter(code for _account, code in refused)}
+        alerts.raise_(Alert.Kind.NOT_BILLED, subject, facts=facts, now=now)
+    else:
+        alerts.over(Alert.Kind.NOT_BILLED, subject, now=now)
+
+
+def work(period: Range, now: datetime, actor: str, *, seconds: float = inf) -> bool:
+    """One worker, for up to so many seconds: first what nobody else has in hand, then, waiting for it, what others had and did not bill. Returns whether
+    nothing is left that this close (all that is said to be at `now`) has not done."""
+    deadline = time.monotonic() + seconds
     for skip in (True, False):
         last = 0
         while (taken := _one(period, last, now, actor, skip=skip)) is not None:
-            last, done = taken, done + 1
-    return done
+            last = taken
+            if time.monotonic() > deadline:
+                return False
+    return True
 
 
 def dry_run(period: Range, *, now: datetime) -> Report:
@@ -149,7 +169,7 @@ def _one(period: Range, last: int, now: datetime, actor: str, *, skip: bool) -> 
 
 def _done(period: Range, now: datetime) -> QuerySet[ClosedPeriod, ClosedPeriod]:
     """What this close need not look at: what is billed, and what it refused itself."""
-    return ClosedPeriod.objects.filter(period_start=period.start).exclude(outcome=Outcome.REFUSED, at__lt=now)
+    return ClosedPeriod.objects.filter(period_start=period.start).exclude(~Q(at=now), outcome=Outcome.REFUSED)
 
 
 def _bill(subscription: Subscription, period: Range, now: datetime, actor: str) -> tuple[str, str, str]:

@@ -2,19 +2,23 @@
 
 A review goes one stage further at most, and never sooner after the last one than the days between them, so that a service that was down for a month takes
 nobody's devices at once. Devices are not touched before suspension, and then by its grace. Whatever settles an invoice (a payment, a credit note, a void)
-takes back at once what dunning did, and only that.
+takes back at once what dunning did, and only that. A hold (billing/holds.py) keeps a tenant at the stage where it is. Of every stage, and of its end, the
+customer is told by e-mail.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
+from billing import holds
 from billing.locks import lock
 from billing.models import DunningCase, Invoice, Payment, Subscription
+from billing.notices import writing
 from billing.owed import OWED, open_amount
 from tenants import audit, lifecycle
 from tenants.models import Tenant
@@ -25,10 +29,10 @@ STAGES = (Stage.PAST_DUE, Stage.RESTRICTED, Stage.SUSPENDED, Stage.CLOSED)
 
 
 def due(*, now: datetime) -> list[str]:
-    """The tenants to review: those with something overdue, and those whose case may be over. Ids as texts."""
+    """The tenants to review: those with something overdue, and those whose case or hold may be over. Ids as texts."""
     overdue = Invoice.objects.across_tenants().filter(state__in=OWED, kind=Invoice.Kind.INVOICE, due_at__lt=now, payable__gt=0)
     cases = DunningCase.objects.across_tenants().values_list("tenant_id", flat=True)
-    return sorted({str(each) for each in (*overdue.values_list("tenant_id", flat=True).distinct(), *cases)})
+    return sorted({str(each) for each in (*overdue.values_list("tenant_id", flat=True).distinct(), *cases, *holds.over(now=now))})
 
 
 @transaction.atomic
@@ -45,8 +49,12 @@ def settle(tenant: Tenant, *, now: datetime, actor: str = ACTOR) -> DunningCase 
 
 def overdue_of(tenant: Tenant, *, now: datetime) -> Invoice | None:
     """The tenant's longest overdue invoice with something open."""
-    rows = Invoice.objects.of(tenant).filter(state__in=OWED, kind=Invoice.Kind.INVOICE, due_at__lt=now, payable__gt=0)
-    return next((each for each in rows.order_by("due_at", "pk") if open_amount(each) > 0), None)
+    return next(_overdue(tenant, now), None)
+
+
+def all_overdue_of(tenant: Tenant, *, now: datetime) -> list[Invoice]:
+    """All of them, the longest overdue first."""
+    return list(_overdue(tenant, now))
 
 
 def stage_due(invoice: Invoice, *, now: datetime) -> str:
@@ -84,6 +92,8 @@ def release(case: DunningCase, stage: str, *, now: datetime, actor: str) -> None
         if tenant.state == Tenant.State.CLOSED and tenant.closed_at == case.closed_at:
             if tenant.devices_delete_at is not None and tenant.devices_delete_at > now:
                 lifecycle.reopen(tenant, now=now, actor=actor, reason=reason)
+                if tenant.suspended_at not in (None, case.suspended_at):  # somebody else's suspension, from before the close
+                    lifecycle.suspend(tenant, now=now, actor=actor, reason="as it was before it was closed")
         elif tenant.state == Tenant.State.SUSPENDED and tenant.suspended_at == case.suspended_at:
             lifecycle.resume(tenant, now=now, actor=actor, reason=reason)
         case.suspended_at = case.closed_at = None
@@ -99,7 +109,10 @@ def _settled(tenant: Tenant, *, now: datetime, actor: str, further: bool) -> Dun
     if subscription is None:
         return None
     lock(subscription)
-    case = DunningCase.objects.of(tenant).select_related("tenant").first()
+    further = further and not holds.keeps(tenant, now=now)
+    case = DunningCase.objects.of(tenant).first()
+    if case is not None:  # what an operator does to it meanwhile waits, or is seen here
+        case.tenant = Tenant.objects.select_related("plan").select_for_update(of=("self",)).get(pk=tenant.pk)
     overdue = overdue_of(tenant, now=now)
     if overdue is None:
         _over(case, now=now, actor=actor)
@@ -109,20 +122,25 @@ def _settled(tenant: Tenant, *, now: datetime, actor: str, further: bool) -> Dun
             return None
         case = DunningCase.objects.create(tenant=tenant, invoice=overdue, opened_at=now, changed_at=now)
         audit.record("dunning.past_due", actor=actor, tenant=tenant, target=overdue.name, now=now)
+        _tell(case, now=now)
     case.invoice = overdue
     at, wanted = STAGES.index(Stage(case.stage)), STAGES.index(Stage(stage_due(overdue, now=now)))
     if wanted < at and STAGES[wanted] != Stage.SUSPENDED:  # a close is taken back whole or not at all
+        writing.lifted(case.tenant, before=case.stage, after=STAGES[wanted], now=now)
         release(case, STAGES[wanted], now=now, actor=actor)
         _move(case, STAGES[wanted], now=now, actor=actor)
     elif further and wanted > at and case.changed_at < now >= case.changed_at + _pause(at):
         VERBS[STAGES[at + 1]](case, now=now, actor=actor)
         _move(case, STAGES[at + 1], now=now, actor=actor)
+        _tell(case, now=now)
     case.save()
     return case
 
 
 def _over(case: DunningCase | None, *, now: datetime, actor: str) -> None:
     if case is not None:
+        if case.stage != Stage.PAST_DUE:
+            writing.lifted(case.tenant, before=case.stage, after="", now=now)
         release(case, Stage.PAST_DUE, now=now, actor=actor)
         audit.record("dunning.over", actor=actor, tenant=case.tenant, target=case.tenant.account, now=now, before=case.stage)
         case.delete()
@@ -131,6 +149,24 @@ def _over(case: DunningCase | None, *, now: datetime, actor: str) -> None:
 def _move(case: DunningCase, stage: str, *, now: datetime, actor: str) -> None:
     audit.record(f"dunning.{stage}", actor=actor, tenant=case.tenant, target=case.invoice.name, now=now, before=case.stage)
     case.stage, case.changed_at = stage, now
+
+
+def _tell(case: DunningCase, *, now: datetime) -> None:
+    """By e-mail, with what comes next and when: not before the days between two stages, nor while a hold keeps it. Of a tenant that was closed already nothing
+    more is taken, and nothing more is said."""
+    at, closed = STAGES.index(Stage(case.stage)), case.tenant.state == Tenant.State.CLOSED
+    if closed and at:
+        return
+    if closed or at >= len(settings.DUNNING_DAYS) or case.invoice.due_at is None:
+        writing.stage(case, following="", following_at=None, now=now)
+        return
+    moments = (case.invoice.due_at + timedelta(days=settings.DUNNING_DAYS[at]), case.changed_at + _pause(at))
+    writing.stage(case, following=STAGES[at + 1], following_at=max(moments), now=now)
+
+
+def _overdue(tenant: Tenant, now: datetime) -> Iterator[Invoice]:
+    rows = Invoice.objects.of(tenant).filter(state__in=OWED, kind=Invoice.Kind.INVOICE, due_at__lt=now, payable__gt=0)
+    return (each for each in rows.order_by("due_at", "pk") if open_amount(each) > 0)
 
 
 def _pause(at: int) -> timedelta:

@@ -18,14 +18,16 @@ ACTOR = "system:billing"
 
 
 def follow(subscription: Subscription, *, now: datetime, actor: str) -> Subscription:
-    """Plan and quota as agreed for now. The subscription's row is locked by the caller. Without a phase in force the tenant keeps its plan and
-    devices, and gets no new keys; a closed tenant is left alone."""
+    """Plan, quota and members as agreed for now. The subscription's row is locked by the caller. Without a phase in force the tenant keeps its plan,
+    devices and members, and gets no new keys; a closed tenant is left alone."""
     tenant = Tenant.objects.select_related("plan").get(pk=subscription.tenant_id)
     if tenant.state != Tenant.State.CLOSED:
         phase, entitled = phase_at(tenant, now), entitlement_of(tenant, at=now)
         if phase and phase.version.plan_id != tenant.plan_id:
             lifecycle.change_plan(tenant, phase.version.plan, now=now, actor=actor)
         quota.set_limit(tenant.pk, entitled.quota if entitled else 0)
+        if entitled:
+            quota.set_members(tenant.pk, entitled.max_members)
     subscription.settle_at = _next_edge(subscription, now)
     subscription.save(update_fields=["settle_at"])
     return subscription
@@ -56,8 +58,9 @@ def check_plan(tenant: Tenant, plan: Plan, now: datetime) -> None:
 
 
 def agreed(now: datetime) -> Q:
-    """Of quotas: those of tenants with a phase in force."""
-    return Q(tenant__in=SubscriptionPhase.objects.filter(during__contains=now).values("subscription__tenant"))
+    """Of quotas: those of tenants with a phase in force, and of those whose subscription has ended, who get no new keys until somebody decides otherwise."""
+    in_force = SubscriptionPhase.objects.filter(during__contains=now).values("subscription__tenant")
+    return Q(tenant__in=in_force) | Q(limit=0, tenant__in=Subscription.objects.across_tenants().values("tenant"))
 
 
 def _next_edge(subscription: Subscription, now: datetime) -> datetime | None:

@@ -40,12 +40,14 @@ class Change:
 def start(tenant: Tenant, version: PlanVersion, *, now: datetime, actor: str, trial: bool = True) -> Subscription:
     """The tenant is on this version from now on, in the currency of its billing account; its first subscription begins with the version's trial.
 
-    Raises: WrongState when it has one in force, or the version is not published; NoBillingAccount, NoPriceInCurrency.
+    Raises: WrongState when it has one in force, is closed, or the version is not published; NoBillingAccount, NoPriceInCurrency.
     """
     account = accounts.account_of(tenant)
     check_sellable(version, account.currency)
     subscription, is_first = Subscription.objects.across_tenants().get_or_create(tenant=tenant, defaults={"started_at": now})
     subscription = Subscription.objects.across_tenants().select_for_update(of=("self",)).get(pk=subscription.pk)
+    if Tenant.objects.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk).state == Tenant.State.CLOSED:
+        raise WrongState(_("the tenant is closed"))
     if subscription.phases.filter(during__endswith=None).exists() or subscription.phases.filter(during__endswith__gt=now).exists():
         raise WrongState(_("the tenant has a subscription: change its plan"))
     days = version.trial_days if trial and is_first else 0
@@ -121,7 +123,7 @@ def undo(tenant: Tenant, *, now: datetime, actor: str) -> Change:
 
 @transaction.atomic
 def end(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Change:
-    """At once, as for a tenant that is closed: what is paid for and does not come is credited. Raises: NoSubscription."""
+    """At once: what is paid for and does not come is credited. Raises: NoSubscription."""
     subscription, current = _in_force(tenant, now)
     _unschedule(subscription, current, now)
     _cut(current, now)

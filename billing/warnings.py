@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from billing.models import QuotaWarning, Subscription
+from billing.notices import writing
 from billing.phases import Entitlement, entitlement_of
 from tenants import audit
 from tenants.models import Quota
@@ -37,7 +38,7 @@ def warn_all(*, now: datetime) -> int:
 
 @transaction.atomic
 def warn(tenant_id: UUID, *, now: datetime) -> bool:
-    """Whether the tenant is warned now. Told once a level, in its audit; over when it uses less."""
+    """Whether the tenant is warned now. Told once a level, in its audit and by e-mail; over when it uses less."""
     Subscription.objects.of(tenant_id).select_for_update(of=("self",)).first()  # not the quota's row: devices ask there
     quota = Quota.objects.select_related("tenant").get(tenant=tenant_id)
     entitled = entitlement_of(quota.tenant, at=now)
@@ -50,7 +51,8 @@ def warn(tenant_id: UUID, *, now: datetime) -> bool:
         return False
     facts = {"used": quota.used, "limit": entitled.max_devices, "level": level}
     if held is None or held.level != level:
-        QuotaWarning.objects.across_tenants().update_or_create(tenant=quota.tenant, defaults={**facts, "since": now})
+        made, _new = QuotaWarning.objects.across_tenants().update_or_create(tenant=quota.tenant, defaults={**facts, "since": now})
+        writing.many_devices(made, enforcement=entitled.enforcement, now=now)
         told = {**facts, "enforcement": entitled.enforcement}
         audit.record("quota.warn", actor=ACTOR, tenant=quota.tenant, target=quota.tenant.account, now=now, **told)
     else:

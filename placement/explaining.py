@@ -236,6 +236,8 @@ def facts_of(alert: Alert) -> list[tuple[str, object]]:
         "measured": _("measured utilisation"),
         "key": _("key id on the server"),
         "tenant": _("tenant"),
+        "tenants": _("tenants"),
+        "first": _("the first one"),
         "state": _("state"),
         "cpu": _("CPU"),
         "sessions": _("sessions"),

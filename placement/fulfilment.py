@@ -22,6 +22,7 @@ from placement.headscale import keys
 from placement.models import Cluster, Grant
 from placement.policies.facts import server_tag
 from placement.standing import Promise, Standing
+from tenants.errors import QuotaExceeded
 from tenants.keyring import Unsealable
 
 log = structlog.get_logger(__name__)
@@ -98,10 +99,14 @@ def at_once(who: Standing, promised: Promised, *, named: bool, now: datetime) ->
 
 def ask_again(who: Standing, promised: Promised | Promise, *, now: datetime) -> tuple[str, datetime]:
     """A device that queues asks again: it keeps its place. The first of the queue mint for themselves where a lane is free, lest the door wait for the refill.
+    Where the tenant's limit was lowered below what it holds, the device loses its place.
 
-    Raises: ClusterBusy, ClusterRefused, ClusterUnreachable, ClusterSilent.
+    Raises: QuotaExceeded, ClusterBusy, ClusterRefused, ClusterUnreachable, ClusterSilent.
     """
     grant_id = promised.grant_id
+    if lineup.is_too_many(grant_id):
+        lineup.release(grant_id, who.tenant_id, now=now)
+        raise QuotaExceeded(grants.FULL)
     lineup.ask_again(grant_id, now=now)
     ahead = lineup.place(who.cluster_id, grant_id, now=now)
     if ahead < settings.STOCK_LANES:

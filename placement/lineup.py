@@ -61,7 +61,7 @@ def retry_after(ahead: int, seconds: float) -> int:
 
 def first(cluster_id: str, *, now: datetime, but: Collection[UUID] = ()) -> Grant | None:
     """Whose turn it is, of those who are entitled to a key; `but` names tenants to pass over."""
-    waiting = _queue(cluster_id).filter(entitled(now), tenant__binding__cluster=F("cluster")).exclude(tenant__in=list(but))
+    waiting = _queue(cluster_id).filter(entitled(now), within_limit(), tenant__binding__cluster=F("cluster")).exclude(tenant__in=list(but))
     return waiting.select_related("tenant__binding", "enrolment_key", "slot").order_by("created_at", "id").first()
 
 
@@ -72,11 +72,11 @@ def lifetime(grant: Grant) -> timedelta:
 
 
 def leave(grant_id: UUID, lives: timedelta, *, now: datetime) -> datetime | None:
-    """Its turn has come: reserved again, under a new unique expiration, which is returned. None: somebody else was faster."""
+    """Its turn has come: reserved again, under a new unique expiration, which is returned. None: somebody else was faster, or it has lost its right meanwhile."""
     expires_at = settling.unique_expiration(now + lives)
     try:
         with transaction.atomic():
-            queued = Grant.objects.across_tenants().filter(pk=grant_id, state=Grant.State.QUEUED)
+            queued = Grant.objects.across_tenants().filter(entitled(now), within_limit(), pk=grant_id, state=Grant.State.QUEUED)
             left = queued.update(state=Grant.State.RESERVED, expires_at=expires_at, minting_at=now)
     except IntegrityError:  # that microsecond is taken: the next turn has another one
         return None
@@ -90,22 +90,45 @@ def back(grant_id: UUID) -> bool:
 
 
 def forget(cluster: Cluster, *, now: datetime) -> int:
-    """Release the places of those who ask no more, and of those who are no longer entitled to a key here. Returns how many."""
+    """Release the places of those who ask no more, and of those who are no longer entitled to a key here; of a tenant over its limit the latest ones, until the
+    others fit. Returns how many."""
     since = Minting.objects.filter(pk=cluster.pk).values_list("serving_since", flat=True).first()
     silent = Q(asked_at__lt=now - HELD) if since is not None and since < now - HELD else Q(pk__in=[])
     gone = _queue(cluster.pk).filter(silent | ~entitled(now) | ~Q(tenant__binding__cluster=cluster.pk))
-    released = 0
-    for grant_id, tenant_id in list(gone.values_list("pk", "tenant_id")):
-        if settling.release(grant_id, now=now, of=Grant.State.QUEUED):
-            slots.release_empty(tenant_id, seen_from=now, now=now)
-            released += 1
-    return released
+    released = sum(release(grant_id, tenant_id, now=now) for grant_id, tenant_id in list(gone.values_list("pk", "tenant_id")))
+    too_many = _queue(cluster.pk).filter(~within_limit()).order_by("-created_at", "-id").values_list("pk", "tenant_id")
+    return released + sum(is_too_many(grant_id) and release(grant_id, tenant_id, now=now) for grant_id, tenant_id in list(too_many))
+
+
+def release(grant_id: UUID, tenant_id: UUID, *, now: datetime) -> bool:
+    """Its place is free, and its slot if nothing else holds it."""
+    left = settling.release(grant_id, now=now, of=Grant.State.QUEUED)
+    if left:
+        slots.release_empty(tenant_id, seen_from=now, now=now)
+    return left
+
+
+def is_too_many(grant_id: UUID) -> bool:
+    """Whether its tenant were over its limit even without those that queued later: who came first is served first."""
+    grant = Grant.objects.across_tenants().select_related("tenant__quota").filter(pk=grant_id, state=Grant.State.QUEUED).first()
+    if grant is None or grant.tenant.quota.used <= grant.tenant.quota.limit:
+        return False
+    later = Q(created_at__gt=grant.created_at) | Q(created_at=grant.created_at, pk__gt=grant.pk)
+    behind = Grant.objects.of(grant.tenant).filter(later, state=Grant.State.QUEUED).count()
+    return grant.tenant.quota.used - behind > grant.tenant.quota.limit
 
 
 def entitled(now: datetime) -> Q:
-    """Grants whose tenant is active, whose credential is still valid and whose device nobody has disabled."""
+    """Grants whose tenant is active and has paid, whose credential is still valid and whose device nobody has disabled."""
     lasts = Q(enrolment_key__expires_at=None) | Q(enrolment_key__expires_at__gt=now)
-    return lasts & Q(tenant__state=Tenant.State.ACTIVE, enrolment_key__revoked_at=None) & ~Q(settling.unwanted())
+    return (
+        lasts & Q(tenant__state=Tenant.State.ACTIVE, tenant__restricted_at=None, enrolment_key__revoked_at=None) & ~Q(settling.unwanted())
+    )
+
+
+def within_limit() -> Q:
+    """Grants whose tenant has no more slots taken than it may: a limit that was lowered after they were promised counts too."""
+    return Q(tenant__quota__used__lte=F("tenant__quota__limit"))
 
 
 def _queue(cluster_id: str) -> QuerySet[Grant]:

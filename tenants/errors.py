@@ -81,6 +81,10 @@ class QuotaExceeded(TenantError):
     """Every device slot of the tenant is taken."""
 
 
+class MembersExceeded(TenantError):
+    """The tenant has as many members as its plan lets in."""
+
+
 class IdempotencyMismatch(TenantError):
     """The idempotency key was used before, for another request."""
 

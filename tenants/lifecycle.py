@@ -7,6 +7,7 @@ Both are only marked here; acs/tasks.py carries out what has fallen due, so that
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -19,6 +20,18 @@ from tenants.models import Plan, Quota, Tenant
 
 GRACE = timedelta(days=7)
 RETENTION = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What else ends with a tenant, and begins again with it, in the same transaction. `hold` locks it before the tenant's row is locked."""
+
+    hold: Callable[[Tenant], None]
+    close: Callable[[Tenant, datetime, str], None]
+    reopen: Callable[[Tenant, datetime, str], None]
+
+
+CONTRACTS: list[Contract] = []  # acs wires billing's subscriptions in
 AGREEMENTS: list[Callable[[Tenant, Plan, datetime], None]] = []  # what may refuse another plan: acs wires billing's subscriptions in
 
 
@@ -71,9 +84,11 @@ def resume(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Te
 
 @transaction.atomic
 def close(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", retention: timedelta = RETENTION) -> Tenant:
-    """No keys, no API; devices expire at once and are deleted when `retention` is over. Raises: WrongState when closed already."""
+    """No keys, no API; devices expire at once and are deleted when `retention` is over; its contracts end. Raises: WrongState when closed already."""
+    for contract in CONTRACTS:
+        contract.hold(tenant)
     locked = _lock(tenant, Tenant.State.ACTIVE, Tenant.State.SUSPENDED)
-    return _change(
+    closed = _change(
         locked,
         "tenant.close",
         actor,
@@ -84,15 +99,20 @@ def close(tenant: Tenant, *, now: datetime, actor: str, reason: str = "", retent
         devices_expire_at=now,
         devices_delete_at=now + retention,
     )
+    for contract in CONTRACTS:
+        contract.close(closed, now, actor)
+    return closed
 
 
 @transaction.atomic
 def reopen(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Tenant:
-    """Undo a close before its retention ends. Raises: WrongState when not closed, or when its devices are deleted already."""
+    """Undo a close before its retention ends; its contracts go on. Raises: WrongState when not closed, or when its devices are deleted already."""
+    for contract in CONTRACTS:
+        contract.hold(tenant)
     locked = _lock(tenant, Tenant.State.CLOSED)
     if locked.devices_delete_at is None or locked.devices_delete_at <= now:
         raise WrongState(_("the retention period is over: the tenant's devices are deleted"))
-    return _change(
+    reopened = _change(
         locked,
         "tenant.reopen",
         actor,
@@ -104,6 +124,9 @@ def reopen(tenant: Tenant, *, now: datetime, actor: str, reason: str = "") -> Te
         devices_expire_at=None,
         devices_delete_at=None,
     )
+    for contract in CONTRACTS:
+        contract.reopen(reopened, now, actor)
+    return Tenant.objects.select_related("plan").get(pk=locked.pk)
 
 
 @transaction.atomic

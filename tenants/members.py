@@ -1,4 +1,4 @@
-"""Who belongs to a tenant, in which role. A tenant that has owners keeps one."""
+"""Who belongs to a tenant, in which role. A tenant that has owners keeps one, and none has more members than was agreed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from tenants import audit
-from tenants.errors import MalformedRequest, NotEntitled, PaymentOverdue, TenantSuspended, WrongState
-from tenants.models import Membership, Tenant
+from tenants.errors import MalformedRequest, MembersExceeded, NotEntitled, PaymentOverdue, TenantSuspended, WrongState
+from tenants.models import Membership, Quota, Tenant
 
 Role = Membership.Role
 ADD_DEVICES = (Role.OWNER, Role.ADMIN, Role.MEMBER)
@@ -46,13 +46,14 @@ def hold_entitled(tenant: Tenant, person: User) -> None:
 
 @transaction.atomic
 def add(tenant: Tenant, person: User, role: str, *, now: datetime, actor: str) -> Membership:
-    """Raises: MalformedRequest (no such role, a member already), WrongState (the tenant is closed)."""
+    """Raises: MalformedRequest (no such role, a member already), WrongState (the tenant is closed), MembersExceeded."""
     _check(role)
     if _lock(tenant).state == Tenant.State.CLOSED:
         raise WrongState(_("the tenant is closed"))
     membership, made = Membership.objects.of(tenant).get_or_create(tenant=tenant, user=person, defaults={"role": role})
     if not made:
         raise MalformedRequest({"email": _("a member already, as %(role)s") % {"role": membership.get_role_display()}})
+    _check_room(tenant)
     audit.record("member.add", actor=actor, tenant=tenant, target=f"person:{person.pk}", now=now, role=role, email=person.email)
     return membership
 
@@ -89,6 +90,13 @@ def _check(role: str) -> None:
 def _lock(tenant: Tenant) -> Tenant:
     """Changes of one tenant's members wait for each other: two owners cannot remove one another at once."""
     return Tenant.objects.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
+
+
+def _check_room(tenant: Tenant) -> None:
+    """Of those who were let in at once each has waited for the one before, by the tenant's lock. Raises: MembersExceeded."""
+    most = Quota.objects.filter(tenant=tenant).values_list("max_members", flat=True).first()
+    if most is not None and Membership.objects.of(tenant).count() > most:
+        raise MembersExceeded(_("the tenant has as many members as its plan lets in: %(most)d") % {"most": most})
 
 
 def _held(membership: Membership) -> Membership:

@@ -1,4 +1,4 @@
-"""The quota's count of taken slots, outside of admission (which takes slots in its own one statement, placement/grants.py).
+"""The quota: how many members there may be, and the count of taken slots, outside of admission (which takes slots in its own one statement, placement/grants.py).
 
 `used` is the number of a tenant's unreleased slots, kept in step in the same transaction as the slots themselves.
 """
@@ -30,3 +30,8 @@ def give_back(tenant_id: UUID, slots: int) -> None:
 def set_limit(tenant_id: UUID, limit: int) -> None:
     """How many there may be from now on: what is taken beyond it stays, and blocks new keys."""
     Quota.objects.filter(tenant_id=tenant_id).update(limit=limit)
+
+
+def set_members(tenant_id: UUID, most: int | None) -> None:
+    """How many members there may be from now on, None: as many as there are. Those who are there stay."""
+    Quota.objects.filter(tenant_id=tenant_id).update(max_members=most)

@@ -124,6 +124,7 @@ def service_environment(role: str) -> dict[str, str]:
         "ACS_ALLOWED_HOSTS": "testserver,localhost,127.0.0.1,[::1]",
         "DATABASE_URL": url_as(f"acs_{role}"),
         "REDIS_URL": f"{os.environ[VALKEY]}/{WORKER_NUMBER % 16}",
+        "ACS_BILLING_MAIL": "true",
         "ACS_HASHED_AHEAD": "50",  # thousands would take a core from the other tests for as long as the server lives
     }
 

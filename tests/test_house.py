@@ -14,7 +14,7 @@ STOREYS = ("tenants", "placement", "billing", "acs")  # each may import itself a
 LONGEST_MODULE, LONGEST_FUNCTION = 250, 40  # lines
 # what is longer, with the length that it must not pass and its reason; a new name here needs one as good
 LONG = {
-    "acs/settings.py": (360, "the one list of settings"),
+    "acs/settings.py": (345, "the one list of settings"),
     "placement/headscale/admin.py": (300, "one function per call of the admin API"),
     "tenants/office.py": (300, "what every page of Django's admin shares"),
     "placement/grants.py:promise": (45, "one SQL statement"),
@@ -127,7 +127,8 @@ def test_only_the_settings_read_the_environment():
 
 def test_the_readme_tells_every_variable():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    variables = set(re.findall(r'(?:env\.\w+|required)\(\s*"([A-Z_]+)"', (ROOT / "acs/settings.py").read_text(encoding="utf-8")))
+    settings = "".join((ROOT / "acs" / name).read_text(encoding="utf-8") for name in ("settings.py", "billing_settings.py"))
+    variables = set(re.findall(r'(?:env\.\w+|required)\(\s*"([A-Z_]+)"', settings))
     assert len(variables) > 15
     for page in pages("acs/demo"):
         variables |= set(re.findall(r'"((?:ACS|DATABASE_URL|REDIS_URL)[A-Z_]*)"', page.read_text(encoding="utf-8")))

@@ -174,7 +174,7 @@ class RedeemedCoupon(Fields):
 class AccountShape(ModelShape[BillingAccount]):
     class Meta:
         model = BillingAccount
-        fields = ["name", "address", "country", "email", "currency", "tax_id", "tax_treatment", "language"]
+        fields = ["name", "address", "country", "email", "currency", "tax_id", "tax_treatment", "language", "notices"]
         read_only_fields = fields
 
 
@@ -188,6 +188,7 @@ class ChangedAccount(Fields):
     tax_id = serializers.CharField(max_length=40, required=False, allow_blank=True)
     tax_treatment = serializers.ChoiceField(BillingAccount.Treatment.choices, required=False)
     language = serializers.ChoiceField(BillingAccount.Language.choices, required=False)
+    notices = serializers.BooleanField(required=False, help_text="Whether invoices, overdue payments and quotas are told by e-mail.")
 
 
 class CreditShape(ModelShape[CreditEntry]):

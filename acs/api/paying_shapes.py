@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from acs.api.bodies import Fields
 from acs.api.invoice_shapes import MINOR
 from acs.api.shapes import ModelShape, example
-from billing.models import DunningCase, Payment, Statement, StatementEntry
+from billing.models import DunningCase, DunningHold, Notice, Payment, Statement, StatementEntry
 from billing.payments.delimited import ENCODINGS
 
 
@@ -105,6 +106,40 @@ class OverdueShape(ModelShape[DunningCase]):
     account = serializers.CharField(source="tenant.account")
     invoice = serializers.CharField(source="invoice.name")
 
+    held_until = serializers.SerializerMethodField()
+
     class Meta:
         model = DunningCase
-        fields = ("account", "stage", "invoice", "opened_at", "changed_at")
+        fields = ("account", "stage", "invoice", "opened_at", "changed_at", "held_until")
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True, help_text="Not dunned further until then."))
+    def get_held_until(self, row: DunningCase) -> str | None:
+        held = getattr(row.tenant, "dunning_hold", None)
+        return held.until.isoformat() if held else None
+
+
+@example({"until": "2026-08-15T00:00:00Z", "reason": "pays in parts, as agreed"})
+class NewHold(Fields):
+    until = serializers.DateTimeField()
+    reason = serializers.CharField(max_length=300, help_text="Why; it stands in the audit.")
+
+
+class HoldShape(ModelShape[DunningHold]):
+    account = serializers.CharField(source="tenant.account")
+
+    class Meta:
+        model = DunningHold
+        fields = ("account", "until", "reason", "held_at", "held_by")
+
+
+class NoticeFilters(Fields):
+    state = serializers.ChoiceField(choices=Notice.State.choices, required=False)
+
+
+class NoticeShape(ModelShape[Notice]):
+    account = serializers.CharField(source="tenant.account")
+    invoice = serializers.CharField(source="invoice.name", allow_null=True, default=None)
+
+    class Meta:
+        model = Notice
+        fields = ["id", "account", "kind", "event", "invoice", "state", "made_at", "next_at", "tries", "problem", "recipient", "settled_at"]

@@ -54,7 +54,7 @@ class Seconds(serializers.IntegerField):
 class QuotaShape(ModelShape[Quota]):
     class Meta:
         model = Quota
-        fields = ["limit", "used", "free"]
+        fields = ["limit", "used", "free", "max_members"]
 
 
 class TenantShape(ModelShape[Tenant]):

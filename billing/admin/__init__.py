@@ -1,5 +1,5 @@
 """The operators' pages of what was used, what is sold, who is on what, and to whom invoices go."""
 
-from billing.admin import accounts, catalogue, concessions, invoices, metering, payments, statements, subscriptions, tenancy
+from billing.admin import accounts, catalogue, concessions, invoices, metering, notices, payments, statements, subscriptions, tenancy
 
-__all__ = ["accounts", "catalogue", "concessions", "invoices", "metering", "payments", "statements", "subscriptions", "tenancy"]
+__all__ = ["accounts", "catalogue", "concessions", "invoices", "metering", "notices", "payments", "statements", "subscriptions", "tenancy"]

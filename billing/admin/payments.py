@@ -8,8 +8,9 @@ from django.contrib import admin
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from billing import dunning
+from billing import dunning, holds
 from billing.admin.invoices import ReasonForm
+from billing.admin.notices import HoldForm
 from billing.models import DunningCase, Payment, PaymentLink, ProviderEvent, QuotaWarning
 from billing.payments import assigning, cards, ledger
 from billing.rating import money
@@ -119,11 +120,14 @@ class DunningCaseAdmin(OperatorAdmin):
         invoice,
         columns.at("opened_at", _("since")),
         columns.at("changed_at", _("at this stage since")),
+        "held",
     )
     list_filter = ("stage",)
     search_fields = ("tenant__account", "invoice__name")
-    list_select_related = ("tenant", "invoice")
-    fields: ClassVar[Any] = (tenant, columns.stated("stage", _("stage")), invoice, "opened_at", "changed_at", "suspended_at", "closed_at")
+    list_select_related = ("tenant__dunning_hold", "invoice")
+    fields: ClassVar[Any] = (
+        *(tenant, columns.stated("stage", _("stage")), invoice, "held", "opened_at", "changed_at", "suspended_at", "closed_at"),
+    )
 
     def audit_query(self, obj: DunningCase) -> str:
         return obj.tenant.account
@@ -136,7 +140,18 @@ class DunningCaseAdmin(OperatorAdmin):
             lambda case, act: dunning.review(case.tenant, **act.told),
             ends=True,
         ),
+        Verb(
+            "hold",
+            _("Hold"),
+            _("The tenant stays at its stage until then, and goes on by itself after it."),
+            lambda case, act: holds.hold(case.tenant, **act.said, **act.told),
+            form=HoldForm,
+        ),
     )
+
+    @admin.display(description=_("held until"))
+    def held(self, case: DunningCase) -> Any:
+        return columns.link_to(case.tenant.dunning_hold) if hasattr(case.tenant, "dunning_hold") else columns.NOTHING
 
 
 @admin.register(QuotaWarning)

@@ -5,11 +5,15 @@ Everything is looked at as it is stored, apart from the code that wrote it: a su
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
+
+from placement import alerts
+from placement.models import Alert
 
 MONTHS = timedelta(days=62)  # how far back hours are compared with days
 
@@ -99,6 +103,17 @@ LAWS = {
 def check(*, now: datetime) -> list[Finding]:
     """Everything that does not agree, each law as of one moment. Hours and days are compared over the last two months."""
     return [finding for law in LAWS for finding in _broken(law, now)]
+
+
+def watch(*, now: datetime) -> int:
+    """Check, and tell operators by an alert while something does not agree. Returns how many findings there are."""
+    found = check(now=now)
+    if found:
+        laws = Counter(each.law for each in found)
+        alerts.raise_(Alert.Kind.BOOKS, "books", facts={**laws, "first": f"{found[0].subject}: {found[0].detail}"}, now=now)
+    else:
+        alerts.over(Alert.Kind.BOOKS, "books", now=now)
+    return len(found)
 
 
 def _broken(law: str, now: datetime) -> Iterator[Finding]:

@@ -2,11 +2,12 @@
 
 from billing.models.accounts import BillingAccount, CreditEntry, TaxRate
 from billing.models.catalogue import PlanVersion, PriceComponent
-from billing.models.dunning import DunningCase, QuotaWarning
+from billing.models.dunning import DunningCase, DunningHold, QuotaWarning
 from billing.models.invoices import ClosedPeriod, Invoice, InvoiceLine, NumberSeries
 from billing.models.metering import Correction, Coverage, DeviceDay, DirtyDay, Meter, OpenSession, Retraction, Session, UsageHour
+from billing.models.notices import Notice
 from billing.models.payments import Payment, PaymentLink, PaymentReference, ProviderEvent, Statement, StatementEntry
-from billing.models.subscriptions import Coupon, Override, Redemption, Subscription, SubscriptionPhase
+from billing.models.subscriptions import Coupon, KeptPhase, Override, Redemption, Subscription, SubscriptionPhase
 
 __all__ = [
     "BillingAccount",
@@ -18,9 +19,12 @@ __all__ = [
     "DeviceDay",
     "DirtyDay",
     "DunningCase",
+    "DunningHold",
     "Invoice",
     "InvoiceLine",
+    "KeptPhase",
     "Meter",
+    "Notice",
     "NumberSeries",
     "OpenSession",
     "Override",

@@ -33,6 +33,13 @@ class BillingAccount(models.Model):
     tax_treatment = models.CharField(_("tax"), max_length=14, choices=Treatment.choices, default=Treatment.STANDARD)
     language = models.CharField(_("language"), max_length=7, choices=Language.choices, default=Language.ENGLISH)
 
+    notices = models.BooleanField(
+        _("notices by e-mail"),
+        default=True,
+        db_default=True,
+        help_text=_("Invoices, overdue payments and quotas are told to the e-mail address."),
+    )
+
     objects = TenantManager()
 
     class Meta:

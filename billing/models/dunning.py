@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from billing.models.invoices import Invoice
@@ -36,6 +37,29 @@ class DunningCase(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant}: {self.get_stage_display()}"
+
+
+class DunningHold(models.Model):
+    """A tenant that is not dunned further until then, whatever it owes. It ends by itself: the row goes with the next review after that."""
+
+    tenant = models.OneToOneField(Tenant, models.PROTECT, primary_key=True, related_name="dunning_hold", verbose_name=_("tenant"))
+    until = models.DateTimeField(_("until"))
+    reason = models.CharField(_("reason"), max_length=300)
+    held_at = models.DateTimeField(_("since"))
+    held_by = models.CharField(_("held by"), max_length=120)
+
+    objects = TenantManager()
+
+    class Meta:
+        verbose_name = _("hold of dunning")
+        verbose_name_plural = _("holds of dunning")
+        ordering = ["until"]
+        constraints = [
+            models.CheckConstraint(condition=Q(until__gt=models.F("held_at")) & ~Q(reason=""), name="hold_has_a_length_and_a_reason"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant}: {self.until:%Y-%m-%d}"
 
 
 class QuotaWarning(models.Model):

@@ -74,6 +74,32 @@ class SubscriptionPhase(models.Model):
         return f"{self.version} since {self.during.lower:%Y-%m-%d}"
 
 
+class KeptPhase(models.Model):
+    """What was agreed for later when a tenant was closed: reopened, it has what of that is still to come. Nothing here is billed, and nobody is entitled by it."""
+
+    id = models.BigAutoField(primary_key=True)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="kept_phases", verbose_name=_("subscription"))
+    version = models.ForeignKey(PlanVersion, models.PROTECT, related_name="+", verbose_name=_("version"))
+    currency = models.CharField(_("currency"), max_length=3)
+    during = DateTimeRangeField(_("during"))
+    trial_until = models.DateTimeField(_("trial until"), null=True, blank=True)
+    anchor = models.DateTimeField(_("years run from"))
+
+    class Meta:
+        verbose_name = _("phase kept for a reopening")
+        verbose_name_plural = _("phases kept for a reopening")
+        ordering = ["during"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(during__isempty=False, during__lower_inf=False, during__lower_inc=True, during__upper_inc=False),
+                name="kept_phase_has_a_beginning",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.during}"
+
+
 class Override(models.Model):
     """What one tenant gets instead of what its version says, for a while: of a component, or of its entitlement. Of several the latest wins."""
 

@@ -18,6 +18,8 @@ class Alert(models.Model):
         SAMPLES_STALE = "samples-stale", _("a cluster's load is unknown")
         POLICY_STUCK = "policy-stuck", _("a cluster does not take its policy")
         POLICY_FOREIGN = "policy-foreign", _("somebody else writes a cluster's policy")
+        NOT_BILLED = "not-billed", _("a month could not be billed whole")
+        BOOKS = "books", _("sums of the books do not agree")
         DRIFT = "drift", _("a cluster runs what ACS did not mean")
 
     id = models.BigAutoField(primary_key=True)

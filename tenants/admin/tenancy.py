@@ -163,6 +163,7 @@ class TenantAdmin(OperatorAdmin):
                     columns.linked("plan", _("plan")),
                     "residency",
                     "devices_used",
+                    "members_at_most",
                     "created_at",
                 )
             },
@@ -179,6 +180,11 @@ class TenantAdmin(OperatorAdmin):
     @admin.display(description=_("device slots"), ordering="quota__used")
     def devices_used(self, tenant: Tenant) -> str:
         return columns.meter(tenant.quota.used, tenant.quota.limit) if hasattr(tenant, "quota") else columns.NOTHING
+
+    @admin.display(description=_("members at most"))
+    def members_at_most(self, tenant: Tenant) -> Any:
+        most = tenant.quota.max_members if hasattr(tenant, "quota") else None
+        return columns.NOTHING if most is None else most
 
     def audit_query(self, obj: Tenant) -> str:
         return obj.account

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from tenants.errors import TenantError
@@ -28,6 +29,10 @@ class VerbCommand(BaseCommand):
             getattr(self, "do_" + verb.replace("-", "_"))(**options)
         except TenantError as error:
             raise CommandError(str(error) or "refused") from error
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(
+                f"The database went away, or does not answer; what was done until then stays done. {error}".strip()
+            ) from error
 
     @property
     def acted(self) -> dict[str, Any]:

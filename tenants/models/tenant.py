@@ -105,11 +105,13 @@ class Tenant(models.Model):
 
 
 class Quota(models.Model):
-    """How many device slots a tenant may take and has taken: registered devices and held grants. Only tenants/quota.py writes it."""
+    """How many device slots a tenant may take and has taken: registered devices and held grants; how many members it may have. Only tenants/quota.py
+    writes it."""
 
     tenant = models.OneToOneField(Tenant, models.CASCADE, primary_key=True, related_name="quota")
     limit = models.PositiveIntegerField(_("limit"))
     used = models.PositiveIntegerField(_("used"), default=0)
+    max_members = models.PositiveIntegerField(_("members at most"), null=True, blank=True, help_text=_("Empty: as many as there are."))
 
     class Meta:
         verbose_name = _("quota")

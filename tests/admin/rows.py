@@ -11,7 +11,7 @@ from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from billing import concessions, invoicing
+from billing import concessions, holds, invoicing
 from billing.models import (
     ClosedPeriod,
     Correction,
@@ -125,6 +125,7 @@ def billing_rows(n: int, now) -> None:
     concessions.credit(subscriber, 500, reason=f"till-{n}", **told)
     paid = paid_rows(n, now)
     DunningCase.objects.create(tenant=subscriber, invoice=paid, opened_at=now, changed_at=now)
+    holds.hold(subscriber, until=now + timedelta(days=9), reason=f"till-{n}", **told)
     QuotaWarning.objects.create(tenant=subscriber, level="near", used=8, limit=10, since=now)
     invoicing.draft(subscriber.subscription, month_of(now), now=now)
     ClosedPeriod.objects.create(subscription=subscriber.subscription, period_start=now, outcome="refused", detail=f"till-{n}", at=now)

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
+from django.utils import timezone
 
 from billing import concessions, dunning
-from billing.models import DunningCase, Payment, ProviderEvent, Statement, StatementEntry
+from billing.models import DunningCase, DunningHold, Notice, Payment, ProviderEvent, Statement, StatementEntry
 from billing.payments.references import reference_of
 from tests.billing.invoices.conftest import SELLER
 from tests.billing.payments.paid import IBAN, again, camt, entry, invoice
@@ -112,3 +113,27 @@ def test_a_message_that_was_kept_is_looked_at_again(office, made):
     assert office.post(page(ProviderEvent, "act", event.pk, "again")).status_code == 302
     event.refresh_from_db()
     assert event.state == "ignored"
+
+
+def test_dunning_is_held_from_its_page_and_its_own_and_ends(office, made):
+    dunning.review(made.tenant, now=made.due_at + timedelta(days=1))
+    case = DunningCase.objects.of(made.tenant).get()
+    until = f"{timezone.now() + timedelta(days=9):%Y-%m-%d}"
+    assert office.post(page(DunningCase, "act", case.pk, "hold"), {"until": "2020-01-01", "reason": "x"}).context["form"].errors
+    assert office.post(page(DunningCase, "act", case.pk, "hold"), {"until": until, "reason": "as agreed"}).status_code == 302
+    held = DunningHold.objects.of(made.tenant).get()
+    assert page(DunningHold, "change", held.pk) in office.get(page(DunningCase, "changelist")).content.decode()
+    assert "as agreed" in office.get(page(DunningHold, "changelist")).content.decode()
+    assert office.post(page(DunningHold, "act", held.pk, "end")).status_code == 302
+    said = {"tenant": str(made.tenant_id), "until": until, "reason": "again"}
+    assert office.post(page(DunningHold, "add"), said).status_code == 302
+    assert DunningHold.objects.of(made.tenant).get().reason == "again"
+
+
+def test_a_notice_that_was_given_up_is_shown_and_tried_again(office, made):
+    Notice.objects.of(made.tenant).update(state="given_up", settled_at=timezone.now(), problem="550 no such mailbox")
+    notice = Notice.objects.of(made.tenant).get()
+    assert "550 no such mailbox" in office.get(page(Notice, "changelist"), {"state": "given_up"}).content.decode()
+    assert office.post(page(Notice, "act", notice.pk, "again")).status_code == 302
+    assert Notice.objects.of(made.tenant).get().state == "waiting"
+    assert "/act/again/" not in office.get(page(Notice, "change", notice.pk)).content.decode()

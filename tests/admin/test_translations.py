@@ -68,7 +68,7 @@ def spoken(tree: ast.AST) -> Iterator[str]:
 def used() -> dict[str, Path]:
     modules = [path for app in APPS for path in (ROOT / app).rglob("*.py") if "migrations" not in path.parts]
     texts = {text: path for path in modules for text in spoken(ast.parse(path.read_text()))}
-    for path in (ROOT / "templates").rglob("*.html"):
+    for path in (path for suffix in ("html", "txt") for path in (ROOT / "templates").rglob(f"*.{suffix}")):
         code = templatize(path.read_text(), origin=str(path))
         for match in re.finditer(
             r"""n?gettext\(\s*u?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|_\(\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", code

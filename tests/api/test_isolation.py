@@ -12,7 +12,7 @@ from django.test import override_settings
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
-from billing import accounts, concessions, invoicing, subscriptions
+from billing import accounts, concessions, holds, invoicing, subscriptions
 from billing.payments import ledger
 from billing.payments.received import Received
 from billing.rating.cycles import month_of
@@ -38,6 +38,7 @@ PLAIN = (
     "override_id",
     "entry_id",
     "payment_id",
+    "notice_id",
     "currency",
     "key",
     "line",
@@ -76,7 +77,8 @@ def subscribed(tenant: Any) -> dict[str, Any]:
     with transaction.atomic(), override_settings(SELLER=SELLER):
         invoice = invoicing.issue(invoicing.draft(tenant.subscription, month_of(timezone.now()), now=timezone.now()), **told)
         payment = ledger.enter(invoice, Received("stripe", "pi_1", 100, "EUR", timezone.now()), **told)
-    paid = {"entry_id": 1, "payment_id": payment.pk}
+    holds.hold(tenant, until=timezone.now() + timedelta(days=9), reason="as agreed", **told)
+    paid = {"entry_id": 1, "payment_id": payment.pk, "notice_id": invoice.notices.get().pk}
     ids = {**paid, "version_id": version.pk, "currency": "EUR", "key": "base", "override_id": override.pk}
     return {**ids, "invoice": invoice.name, "line": 1}
 

@@ -267,11 +267,13 @@ def test_the_currency_stays_while_a_subscription_is_in_force():
 
 def test_a_closed_tenant_is_left_alone():
     acme = subscriber(version("500", max_devices=9))
-    subscriptions.change_plan(acme, version("2"), **told(at(11)))
+    concessions.override(acme, max_devices=4, until=at(20), **told(at(11)))
     lifecycle.close(acme, **told(at(12)))
     before = standing(acme)
-    assert settling.settle(settling.due(now=JUNE.end)[0], now=JUNE.end)
+    assert settling.settle(settling.due(now=at(20))[0], now=at(20))
     assert standing(acme) == before
+    with pytest.raises(WrongState, match="closed"):
+        subscriptions.start(acme, version(), **told(at(21)))
 
 
 def test_phases_that_overlap_are_refused_by_the_database():

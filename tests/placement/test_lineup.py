@@ -11,7 +11,7 @@ from django.utils import timezone
 from acs.sweep import sweep
 from placement import lineup, refill
 from placement.models import Cluster, Grant, Minting, Slot
-from tenants import credentials, lifecycle
+from tenants import credentials, lifecycle, quota
 from tenants.models import EnrolmentKey
 from tests import factories
 from tests.doors import bootstrap
@@ -189,3 +189,64 @@ def test_metrics_tell_stock_queue_and_pace_of_each_external_cluster(home, minter
         assert line in text
     assert f'acs_mint_seconds{{cluster_id="{home}"}}' in text
     assert f'acs_bootstraps_total{{cluster_id="{home}",code="cluster-busy"}}' in text
+
+
+def test_who_has_not_paid_gets_no_key_that_was_queued_before_and_its_key_after_the_payment(home, minter):
+    customer, told = resident(home), {"actor": "system:tests"}
+    assert ask(customer, "till-1").status_code == 503
+    lifecycle.restrict(customer.tenant, now=timezone.now(), **told)
+    assert refill.refill(home, seconds=2) is False
+    assert minter.keys == {}
+    for _ in range(2):
+        answer = ask(customer, "till-1")
+        assert (answer.status_code, answer.json()["code"]) == (403, "payment-overdue")
+        sweep(home, now=timezone.now())
+    assert (queued(customer), customer.quota().used) == ([], 0)
+    lifecycle.lift(customer.tenant, now=timezone.now(), **told)
+    assert ask(customer, "till-1").status_code == 503
+    refill.refill(home, seconds=5)
+    assert ask(customer, "till-1").json()["auth_key"] == minter.secret_of(1)
+
+
+def test_a_payment_that_comes_before_any_sweep_finds_the_place_kept(home, minter):
+    customer, other, told = resident(home), resident(home), {"now": timezone.now(), "actor": "system:tests"}
+    ask(customer, "till-1")
+    ask(other, "till-1")
+    lifecycle.restrict(customer.tenant, **told)
+    lifecycle.lift(customer.tenant, **told)
+    refill.refill(home, seconds=5)
+    assert ask(customer, "till-1").json()["auth_key"] == minter.secret_of(1)
+
+
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_limit_that_was_lowered_serves_those_of_the_queue_who_still_fit_and_tells_the_others(home, minter, swept):
+    customer = resident(home)
+    for name in ("first", "second", "third"):
+        assert ask(customer, name).status_code == 503
+    quota.set_limit(customer.tenant.pk, 1)
+    assert refill.refill(home, seconds=2) is False
+    assert minter.keys == {}, "more are promised than there is room for"
+    if swept:
+        sweep(home, now=timezone.now())
+        assert queued(customer) == ["first"]
+    for name in ("third", "second"):
+        answer = ask(customer, name)
+        assert (answer.status_code, answer.json()["code"]) == (403, "quota-exceeded")
+    assert (queued(customer), customer.quota().used) == (["first"], 1)
+    refill.refill(home, seconds=5)
+    assert ask(customer, "first").json()["auth_key"] == minter.secret_of(1)
+    quota.set_limit(customer.tenant.pk, 2)
+    assert ask(customer, "second").status_code == 503
+
+
+def test_no_key_is_made_ahead_for_who_has_not_paid(minter):
+    home = external_of(minter)
+    customer = resident(home)
+    for number in range(3):
+        assert ask(customer, f"till-{number}").status_code == 200
+    made = len(minter.keys)
+    assert [each.wanted for each in refill.demands(home, now=timezone.now())] == [3]
+    lifecycle.restrict(customer.tenant, now=timezone.now(), actor="system:tests")
+    assert refill.demands(home, now=timezone.now()) == []
+    refill.refill(home, seconds=2)
+    assert len(minter.keys) == made

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from tenants import lifecycle, members, people
-from tenants.errors import MalformedRequest, NotEntitled, TenantSuspended, WrongState
+from tenants import lifecycle, members, people, quota
+from tenants.errors import MalformedRequest, MembersExceeded, NotEntitled, TenantSuspended, WrongState
 from tenants.models import AuditEvent, Membership
 from tests import factories
 from tests.conftest import manage
@@ -129,3 +130,43 @@ def test_the_command():
     assert Membership.objects.across_tenants().count() == 1
     refused = manage("member", "add", "acme-inc", "ann@people.example", "--new", role="web", check=False)
     assert "taken" in refused.stderr
+
+
+def test_no_more_members_are_let_in_than_was_agreed_and_nobody_is_put_out():
+    tenant = factories.tenant()
+    quota.set_members(tenant.pk, 2)
+    for _ in range(2):
+        members.add(tenant, factories.person(), "member", **told())
+    with pytest.raises(MembersExceeded, match="2"):
+        members.add(tenant, factories.person(), "owner", **told())
+    quota.set_members(tenant.pk, 1)
+    assert Membership.objects.of(tenant).count() == 2
+    held = Membership.objects.of(tenant).first()
+    assert members.change_role(held, "owner", **told()).role == "owner", "who is there may become something else"
+    quota.set_members(tenant.pk, None)
+    members.add(tenant, factories.person(), "member", **told())
+    assert Membership.objects.of(tenant).count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_exactly_as_many_are_let_in_as_there_is_room():
+    tenant, people_ = factories.tenant(), [factories.person() for _ in range(12)]
+    quota.set_members(tenant.pk, 5)
+
+    def enter(number):
+        try:
+            members.add(tenant, people_[number], "member", **told())
+        except MembersExceeded:
+            return False
+        return True
+
+    assert race_here(12, enter).count(True) == 5
+    assert Membership.objects.of(tenant).count() == 5
+
+
+def test_the_command_says_why_and_makes_nobody():
+    tenant = factories.tenant()
+    quota.set_members(tenant.pk, 0)
+    with pytest.raises(CommandError, match="as many members"):
+        call_command("member", "add", tenant.account, "ann@people.example", "--new")
+    assert not User.objects.filter(email="ann@people.example").exists()

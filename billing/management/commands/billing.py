@@ -1,4 +1,5 @@
-"""`manage.py billing close|preview|invoices|show|pdf|html|csv|draft|finalise|void|uncollectible|correct|credit`: months, invoices, corrections."""
+"""`manage.py billing close|preview|invoices|show|pdf|html|csv|draft|finalise|void|uncollectible|correct|credit|hold|unhold|notices`: months, invoices,
+corrections, what customers are told."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from django.utils import timezone
 from billing import closing, corrections, invoicing
 from billing.corrections import Corrected
 from billing.documents import page, pdf, sheet
+from billing.management.customers import CustomerVerbs
 from billing.management.words import month
 from billing.models import Invoice, Subscription
 from billing.papers import Paper, paper_of
@@ -25,8 +27,8 @@ from tenants.management.verbs import VerbCommand, tenant_of
 SHOWN = 50
 
 
-class Command(VerbCommand):
-    help = "Closes months, shows invoices, sets them as PDF, corrects them."
+class Command(CustomerVerbs, VerbCommand):
+    help = "Closes months, shows invoices, sets them as PDF, corrects them; holds dunning, shows what customers were told."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -57,6 +59,7 @@ class Command(VerbCommand):
             one = verbs.add_parser(verb, help=meaning)
             one.add_argument("number", metavar="NUMBER or MONTH" if verb == "correct" else "number")
             one.add_argument("reason")
+        self.add_customer_verbs(verbs)
 
     def do_close(self, *, month: Range, dry_run: bool, workers: int, **_: Any) -> None:
         now = timezone.now()

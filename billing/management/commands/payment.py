@@ -157,8 +157,10 @@ class Command(VerbCommand):
         self.stdout.write(_message(cards.again(event, **self.acted)))
 
     def do_overdue(self, **_: Any) -> None:
-        for case in DunningCase.objects.across_tenants().select_related("tenant", "invoice"):
-            self.stdout.write(f"{case.tenant.account}  {case.stage}  {case.invoice.name}  since {day(case.changed_at)}")
+        for case in DunningCase.objects.across_tenants().select_related("tenant__dunning_hold", "invoice"):
+            held = getattr(case.tenant, "dunning_hold", None)
+            why = f"  held until {day(held.until)}: {held.reason}" if held else ""
+            self.stdout.write(f"{case.tenant.account}  {case.stage}  {case.invoice.name}  since {day(case.changed_at)}{why}")
 
     def do_review(self, *, account: str, **_: Any) -> None:
         case = dunning.review(tenant_of(account), **self.acted)

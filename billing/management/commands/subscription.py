@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -54,6 +55,7 @@ class Command(VerbCommand):
         account.add_argument("--tax-id")
         account.add_argument("--tax", choices=BillingAccount.Treatment.values, dest="tax_treatment")
         account.add_argument("--language", choices=BillingAccount.Language.values)
+        account.add_argument("--notices", action=BooleanOptionalAction, help="whether it is told of things by e-mail")
 
     def _add_concessions(self, verbs: Any) -> None:
         override = verbs.add_parser("override", help="something else than the version says, for a while")

@@ -16,6 +16,7 @@ from billing import corrections, invoicing
 from billing.books import checks, receivables, sales
 from billing.models import DeviceDay, UsageHour
 from billing.rating.cycles import month_of
+from placement.models import Alert
 from tests.api.callers import operator, program_of, said
 from tests.billing import sold
 from tests.billing.books import kept
@@ -160,3 +161,17 @@ def test_operators_programs_read_the_books_and_nobody_else(books):
         assert said(mine.get(f"billing/{name}")) == (404, "not-found")
     assert read(chief.get("billing/journal").content.decode()) == []
     assert said(chief.get("billing/journal?month=0000-01"))[0] == 400
+
+
+@pytest.mark.django_db(transaction=True)
+def test_operators_are_alerted_every_night_until_the_books_agree_again(books):
+    check_books()
+    assert not Alert.objects.exists()
+    break_in("update billing_numberseries set last = last + 1 where series = 'INV'")
+    check_books()
+    check_books()
+    alert = Alert.objects.get(kind="books", closed_at=None)
+    assert alert.facts["numbers-without-gaps"] == 1
+    break_in("update billing_numberseries set last = last - 1 where series = 'INV'")
+    check_books()
+    assert not Alert.objects.filter(closed_at=None).exists()

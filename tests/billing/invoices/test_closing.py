@@ -133,7 +133,6 @@ def test_a_tenant_suspended_or_closed_within_the_month_is_billed_for_what_was_ag
     suspended, gone = sold.subscriber(version), sold.subscriber(version)
     lifecycle.suspend(suspended, now=into(10), actor="system:tests")
     lifecycle.close(gone, now=into(15), actor="system:tests")
-    subscriptions.end(gone, now=into(15), actor="system:tests")
     close(JUNE, **DONE)
     assert Invoice.objects.of(suspended).get().net == 2900
     assert Invoice.objects.of(gone).get().net == 1450

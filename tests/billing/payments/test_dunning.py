@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 
 from acs import tasks
 from billing import concessions, dunning, invoicing, settling, subscriptions, warnings
@@ -249,3 +251,44 @@ def test_a_plan_change_moves_quota_and_enforcement_together():
 
 def tenant_of_plan(tenant):
     return Tenant.objects.get(pk=tenant.pk).plan_id
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_payment_is_entered_although_an_operator_resumes_the_tenant_this_very_moment():
+    made = invoice()
+    run_to(made, 31)
+    held, outcome = threading.Event(), []
+
+    def resume() -> None:
+        try:
+            with transaction.atomic():
+                lifecycle.resume(tenant_of(made), now=days(made, 32), **TOLD)
+                held.set()
+                threading.Event().wait(0.5)
+            outcome.append("resumed")
+        finally:
+            connection.close()
+
+    resuming = threading.Thread(target=resume)
+    resuming.start()
+    assert held.wait(10)
+    pay(made, at=days(made, 33))
+    resuming.join(10)
+    assert (outcome, again(made).state, standing(made)) == (["resumed"], "paid", ("active", False))
+
+
+def test_members_follow_what_was_agreed_as_devices_do():
+    small, large = sold.version(max_members=2), sold.version("99.00", max_members=None)
+    tenant = sold.subscriber(small)
+    most = lambda: Quota.objects.get(tenant=tenant).max_members  # noqa: E731
+    assert most() == 2
+    promise = concessions.override(tenant, max_members=5, until=sold.at(9), now=sold.at(2), **TOLD)
+    assert most() == 5
+    settling.settle(tenant.subscription.pk, now=sold.at(9))
+    assert most() == 2
+    assert promise.max_members == 5
+    subscriptions.change_plan(tenant, large, now=sold.at(10), **TOLD)
+    assert most() is None
+    subscriptions.change_plan(tenant, small, when="now", now=sold.at(11), **TOLD)
+    subscriptions.end(tenant, now=sold.at(12), **TOLD)
+    assert most() == 2, "an ended subscription puts nobody out, and lets in nobody more"
