@@ -119,26 +119,49 @@ def _note(held: Invoice, taxes: list[dict[str, Any]], reason: str, now: datetime
 
 
 def _changes(held: Invoice, fresh: Sequence[InvoiceLine]) -> list[InvoiceLine]:
-    """A row for each line that differs from what the invoice and its credit notes say of it."""
-    stored = {_key(row): row for row in held.lines.order_by("position")}
-    changed: Counter[int | None] = Counter()
-    quantities: defaultdict[int | None, Decimal] = defaultdict(Decimal)
-    for corrected, amount, quantity in InvoiceLine.objects.filter(invoice__corrects=held).values_list("corrects", "amount", "quantity"):
-        changed[corrected] += amount
-        quantities[corrected] += quantity
-    by_key = {_key(row): row for row in fresh}
+    """A row for each line that differs from what the invoice and its credit notes say of it, also of a line that a credit note brought."""
+    stored, told = _keyed(held.lines.order_by("position")), _Told(held)
+    by_key = _keyed(fresh)
     rows = []
-    for key in [*stored, *(key for key in by_key if key not in stored)]:
+    for key in dict.fromkeys([*stored, *by_key, *told.shown]):
         row, old = by_key.get(key), stored.get(key)
-        before = (old.amount + changed[old.pk]) if old else 0
+        before = (old.amount if old else 0) + told.amounts[key]
         after = row.amount if row else 0
         if before == after:
             continue
-        shown = _copy(row or stored[key])
-        shown.quantity = (row.quantity if row else Decimal(0)) - ((old.quantity + quantities[old.pk]) if old else Decimal(0))
+        shown = _copy(row or old or told.shown[key])
+        shown.quantity = (row.quantity if row else Decimal(0)) - (old.quantity if old else Decimal(0)) - told.quantities[key]
         shown.corrects, shown.before, shown.after, shown.amount = old, before, after, after - before
         rows.append(shown)
     return rows
+
+
+class _Told:
+    """What an invoice's credit notes have changed so far, by line: amounts and quantities together; `shown`: the lines that are not on the invoice."""
+
+    def __init__(self, held: Invoice) -> None:
+        self.amounts: Counter[Key] = Counter()
+        self.quantities: defaultdict[Key, Decimal] = defaultdict(Decimal)
+        self.shown: dict[Key, InvoiceLine] = {}
+        keys = {row.pk: key for key, row in _keyed(held.lines.order_by("position")).items()}
+        for note in held.credit_notes.exclude(state=State.DRAFT):
+            rows = list(note.lines.order_by("position"))
+            brought = _keyed(row for row in rows if row.corrects_id is None)
+            self.shown |= brought
+            for key, row in [*brought.items(), *((keys[row.corrects_id], row) for row in rows if row.corrects_id is not None)]:
+                self.amounts[key] += row.amount
+                self.quantities[key] += row.quantity
+
+
+def _keyed(rows: Iterable[InvoiceLine]) -> dict[Key, InvoiceLine]:
+    """Lines by what makes two the same one, rated twice; of several that are alike (tiers of one price) the first is the first."""
+    found: dict[Key, InvoiceLine] = {}
+    alike: Counter[Key] = Counter()
+    for row in rows:
+        key = _key(row)
+        found[*key, alike[key]] = row
+        alike[key] += 1
+    return found
 
 
 def _copy(row: InvoiceLine) -> InvoiceLine:
@@ -147,7 +170,6 @@ def _copy(row: InvoiceLine) -> InvoiceLine:
 
 
 def _key(row: InvoiceLine) -> Key:
-    """What makes two lines the same one, rated twice."""
     return (
         row.what,
         row.component,

@@ -9,7 +9,7 @@ import pytest
 from django.db import InternalError, transaction
 from django.db.utils import IntegrityError, NotSupportedError, ProgrammingError
 
-from billing import concessions, corrections, invoicing, subscriptions
+from billing import catalogue, concessions, corrections, invoicing, subscriptions
 from billing.closing import close
 from billing.metering import corrections as metering
 from billing.metering import partitions, rolling
@@ -19,7 +19,7 @@ from billing.rating.tax import Treatment
 from tenants.errors import MalformedRequest, WrongState
 from tenants.models import AuditEvent
 from tests.billing import sold
-from tests.billing.invoices.used import after, into, lives, month_of_use
+from tests.billing.invoices.used import after, into, lives, month_of_use, used
 from tests.billing.rating.bills import JUNE
 
 pytestmark = pytest.mark.django_db
@@ -194,6 +194,55 @@ def test_what_was_corrected_while_an_invoice_was_made_is_counted_again(fleet_clu
     early = {"now": DONE["now"] - timedelta(seconds=20), "actor": "system:tests"}
     metering.exclude(fleet_cluster.row, into(3, 9), into(3, 12), reason="the uplink was down", **early)
     assert corrections.touched(JUNE) == [Invoice.objects.of(tenant).get()]
+
+
+def sums_agree(note):
+    assert sum(line.amount for line in note.lines.all()) == note.net, "its lines are what it credits"
+
+
+def test_two_tiers_of_one_price_are_two_lines_and_each_is_corrected(fleet_cluster):
+    version = sold.version(publish=False)
+    tiers = [(20, Decimal("1.00")), (60, Decimal("1.00")), (None, Decimal("0.50"))]
+    catalogue.unprice(version, key="devices", currency="EUR", **sold.TOLD)
+    catalogue.price(version, currency="EUR", key="devices", kind="active_device", charged="arrears", included=0, tiers=tiers, **sold.TOLD)
+    tenant = sold.subscriber(catalogue.publish(version, **sold.TOLD))
+    lives(tenant, fleet_cluster)
+    month_of_use(tenant, fleet_cluster, 50, "100", days=30)
+    close(JUNE, **DONE)
+    billed = Invoice.objects.of(tenant).get()
+    assert [line.amount for line in billed.lines.filter(component="devices").order_by("position")] == [2000, 3000]
+    gone = sorted(set(DeviceDay.objects.of(tenant).values_list("device_id", flat=True)))[:35]
+    DeviceDay.objects.of(tenant).filter(device_id__in=gone).delete()
+    note = corrections.correct(billed, **WHY, **LATER).credit_note
+    assert note.net == -3500
+    lines = [(line.corrects.position, line.before, line.after) for line in note.lines.order_by("position")]
+    assert lines == [(2, 2000, 1500), (3, 3000, 0)]
+    sums_agree(note)
+
+
+def test_lines_that_a_credit_note_brought_are_known_to_the_next_one(fleet_cluster):
+    """The coupon's line has the time of what it is taken off: when the first half of the month falls away it is another line."""
+    tenant = sold.subscriber()
+    concessions.override(tenant, component="hours", included=0, unit_price=Decimal(1), until=None, **sold.TOLD)
+    concessions.make_coupon("HALF", percent=Decimal(50), **sold.TOLD)
+    concessions.redeem(tenant, "HALF", **sold.TOLD)
+    lives(tenant, fleet_cluster)
+    subscriptions.change_plan(tenant, sold.version("59.00"), when="now", now=into(10), actor="system:tests")
+    concessions.override(tenant, component="hours", included=0, unit_price=Decimal(1), until=None, now=into(10), actor="system:tests")
+    for day in (3, 20):
+        used(tenant, fleet_cluster, into(day), 1, "20")
+    close(JUNE, **DONE)
+    billed = Invoice.objects.of(tenant).get()
+    DeviceDay.objects.of(tenant).filter(day=into(3).date()).delete()
+    first = corrections.correct(billed, **WHY, **LATER).credit_note
+    assert first.net == -1000
+    for seconds, net in ((36_000, -500), (18_000, -250), (0, -250)):
+        DeviceDay.objects.of(tenant).filter(day=into(20).date()).update(seconds=seconds)
+        note = corrections.correct(billed, **WHY, **LATER).credit_note
+        assert note.net == net
+        sums_agree(note)
+    sums_agree(first)
+    assert corrections.correct(billed, **WHY, **LATER).credit_note is None
 
 
 # ---- what the database keeps ------------------------------------------------------------------------------------------------
