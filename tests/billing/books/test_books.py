@@ -12,8 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from billing import corrections, invoicing
 from acs.billing_tasks import check_books
+from billing import corrections, invoicing
 from billing.books import checks, receivables, sales
 from billing.models import DeviceDay, UsageHour
 from billing.rating.cycles import month_of
