@@ -21,10 +21,10 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from billing import dunning
-from billing.corrections import open_amount
 from billing.documents import pdf
 from billing.documents.telling import LOCALES
 from billing.models import BillingAccount, DunningCase, Invoice, Notice, QuotaWarning
+from billing.owed import open_amount
 from billing.papers import paper_of
 from billing.payments import bank
 from billing.payments.references import shown
