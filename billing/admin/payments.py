@@ -26,6 +26,11 @@ def amount(row: Any) -> str:
     return f"{money.in_major(row.amount, row.currency)} {row.currency}"
 
 
+@admin.display(description=_("of it to the balance"))
+def credited(row: Payment) -> str:
+    return f"{money.in_major(row.credited, row.currency)} {row.currency}"
+
+
 @admin.register(Payment)
 class PaymentAdmin(OperatorAdmin):
     list_display: Any = (
@@ -45,7 +50,7 @@ class PaymentAdmin(OperatorAdmin):
             tenant,
             invoice,
             amount,
-            "credited",
+            credited,
             "left",
             "provider",
             "provider_reference",
