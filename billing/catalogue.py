@@ -58,7 +58,7 @@ def price(
 ) -> PriceComponent:
     """A component of a draft's price, or another one in its place. Prices are in major units of the currency. Raises: MalformedRequest, WrongState."""
     draft_of(version)
-    steps = [{"up_to": up_to, "unit_price": str(each)} for up_to, each in tiers]
+    steps = [{"up_to": up_to, "unit_price": str(_checked(up_to, each))} for up_to, each in tiers]
     component = PriceComponent(
         version=version, currency=currency, key=key, kind=kind, charged=charged, unit_price=unit_price, included=included, tiers=steps
     )
@@ -143,6 +143,17 @@ def component_of(row: PriceComponent) -> Component:
     except InvalidOperation:
         raise ValueError("the price of a tier is no number") from None
     return Component(row.key, Kind(row.kind), Charged(row.charged), row.unit_price, row.included, tiers)
+
+
+def _checked(up_to: int | None, unit_price: Decimal) -> Decimal:
+    """A tier's price, which has the form of every unit price: an invoice's line could not show another one. Raises: MalformedRequest."""
+    try:
+        PriceComponent._meta.get_field("unit_price").run_validators(unit_price)
+    except ValidationError as error:
+        raise MalformedRequest({"tiers": " ".join(error.messages)}) from None
+    if up_to is not None and up_to >= 2**53:  # what JSON keeps exactly
+        raise MalformedRequest({"tiers": _("a tier ends at a smaller number")})
+    return unit_price
 
 
 def check(row: Any) -> None:

@@ -109,12 +109,15 @@ def work(period: Range, now: datetime, actor: str, *, seconds: float = inf) -> b
 def dry_run(period: Range, *, now: datetime) -> Report:
     """What the close would come to, as things stand. Nothing is written."""
     counts, totals, refused = Counter[str](), Counter[str](), []
+    done = set(_done(period, now).exclude(outcome=Outcome.REFUSED).values_list("subscription", flat=True))
     for subscription in of_period(period).select_related("tenant").order_by("id").iterator(chunk_size=500):
         try:
             paper = invoicing.preview(subscription.tenant, period, now)
         except (TenantError, BillingError) as error:
             refused.append(Refused(subscription.tenant.account, type(error).__name__, str(error)))
             continue
+        if paper and paper.invoice.pk is None and subscription.pk in done:
+            paper = None  # its invoice was void: no close makes another one
         counts["invoiced" if paper else "nothing"] += 1
         if paper:
             totals[paper.invoice.currency] += paper.invoice.gross

@@ -18,6 +18,7 @@ from billing.errors import CouponRefused, NoSubscription
 from billing.models import BillingAccount, Coupon, CreditEntry, Override, PriceComponent, Redemption, Subscription
 from billing.rating import money
 from billing.rating.cycles import month_of, months_after
+from billing.rating.terms import USAGE
 from billing.settling import follow
 from tenants import audit
 from tenants.errors import MalformedRequest, WrongState
@@ -39,8 +40,8 @@ def override(
         raise MalformedRequest({"until": _("that is over")})
     if not told or any((name in ("unit_price", "included")) != bool(component) for name in told):
         raise MalformedRequest({"component": _("a component has unit_price or included, the entitlement max_devices or max_members")})
-    if component and not PriceComponent.objects.filter(key=component, version__phases__subscription=subscription).exists():
-        raise MalformedRequest({"component": _("no version of the tenant has it")})
+    if component:
+        _check_component(subscription, component, told)
     promise = Override(subscription=subscription, during=DateTimeTZRange(now, until), component=component, reason=reason, **told)
     check(promise)
     promise.save()
@@ -141,6 +142,15 @@ def in_minor(amount: Decimal, currency: str) -> int:
     if minor.denominator != 1:
         raise MalformedRequest({"amount": _("%(currency)s has no such amount") % {"currency": currency}})
     return int(minor)
+
+
+def _check_component(subscription: Subscription, component: str, told: dict[str, Any]) -> None:
+    """Raises: MalformedRequest."""
+    kinds = set(PriceComponent.objects.filter(key=component, version__phases__subscription=subscription).values_list("kind", flat=True))
+    if not kinds:
+        raise MalformedRequest({"component": _("no version of the tenant has it")})
+    if "included" in told and not kinds & set(USAGE):
+        raise MalformedRequest({"included": _("only usage has an included quantity")})
 
 
 def _locked_account(tenant: Tenant) -> BillingAccount:

@@ -75,7 +75,7 @@ def finalise(invoice: Invoice, *, now: datetime, actor: str) -> Invoice:
 
 def issue(made: Invoice, *, now: datetime, actor: str) -> Invoice:
     """A draft that was made in this transaction, under the locks of billing/locks.py, becomes a document. Raises: NoSeller."""
-    seller = numbering.seller()
+    seller = numbering.seller(of=made.corrects)
     _enter(made, made.carried - made.spent, f"invoice:{made.pk}", now=now, actor=actor)
     number = numbering.take(seller, made.kind, now.astimezone(UTC).year)
     facts = {"seller": seller.told, "issued_at": now, "due_at": now + timedelta(days=settings.INVOICE_DAYS), **number.columns}

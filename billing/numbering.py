@@ -49,12 +49,14 @@ class Number:
         return {"entity": self.entity, "series": self.series, "year": self.year, "number": self.number, "name": self.name}
 
 
-def seller() -> Seller:
-    """Raises: NoSeller."""
+def seller(*, of: Invoice | None = None) -> Seller:
+    """`of`: what a credit note corrects; it is issued by the entity that issued that, also when another one has taken its place since. Raises: NoSeller."""
     told = settings.SELLER
     if not told:
         raise NoSeller(_("set ACS_SELLER: the name, address, country and tax id that invoices are issued under"))
     shown = {name: str(told.get(name, "")) for name in ("name", "address", "country", "tax_id", "bank")}
+    if of is not None and of.entity != told.get("entity", ""):
+        return Seller(of.entity, of.series, told.get("credit_series", "CN"), dict(of.seller))
     return Seller(told.get("entity", ""), told.get("series", "INV"), told.get("credit_series", "CN"), shown)
 
 

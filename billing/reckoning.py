@@ -20,6 +20,8 @@ from billing.rating.terms import Phase
 from billing.rating.totals import Totals, totals
 from tenants.models import Tenant
 
+MOST = 2**62  # minor units: what a payment may have, too
+
 
 @dataclass(frozen=True)
 class Reckoned:
@@ -59,13 +61,18 @@ def lines_of(tenant: Tenant, phases: Sequence[Phase], period: Range) -> tuple[Li
         return rate.rate(phases, used, period, phases[0].terms.currency)
     except EvidenceGone as error:
         raise EvidenceLost(str(error)) from error
-    except rate.NotRateable as error:
+    except (
+        ValueError
+    ) as error:  # NotRateable is one, and what terms say of themselves: one tenant's must not keep a month from being closed
         raise NotRateable(str(error)) from error
 
 
 def foot_of(lines: Sequence[Line], treatment: tax.Treatment, *, balance: int = 0) -> Totals:
-    """Raises: NoTaxRate."""
+    """Raises: NoTaxRate; NotRateable for what no column holds."""
     try:
-        return totals(lines, treatment, balance=balance)
+        found = totals(lines, treatment, balance=balance)
     except tax.NoTaxRate as error:
         raise NoTaxRate(str(error)) from error
+    if max((abs(amount) for amount in (found.net, found.gross, *(line.amount for line in lines))), default=0) > MOST:
+        raise NotRateable(_("it comes to more than can be written down: a price is wrong"))
+    return found

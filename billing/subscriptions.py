@@ -40,7 +40,8 @@ class Change:
 def start(tenant: Tenant, version: PlanVersion, *, now: datetime, actor: str, trial: bool = True) -> Subscription:
     """The tenant is on this version from now on, in the currency of its billing account; its first subscription begins with the version's trial.
 
-    Raises: WrongState when it has one in force, is closed, or the version is not published; NoBillingAccount, NoPriceInCurrency.
+    Raises: WrongState when it has one in force, is closed, the version is not published, or the month has a phase in another currency, for no invoice is in two;
+    NoBillingAccount, NoPriceInCurrency.
     """
     account = accounts.account_of(tenant)
     check_sellable(version, account.currency)
@@ -50,6 +51,9 @@ def start(tenant: Tenant, version: PlanVersion, *, now: datetime, actor: str, tr
         raise WrongState(_("the tenant is closed"))
     if subscription.phases.filter(during__endswith=None).exists() or subscription.phases.filter(during__endswith__gt=now).exists():
         raise WrongState(_("the tenant has a subscription: change its plan"))
+    month = cycle_of(Interval.MONTH, now, now)
+    if subscription.phases.filter(during__endswith__gt=month.start).exclude(currency=account.currency).exists():
+        raise WrongState(_("this month is billed in another currency: start it when the next one has begun"))
     days = version.trial_days if trial and is_first else 0
     subscription.phases.create(
         version=version,

@@ -91,7 +91,8 @@ class Terms:
 
 @dataclass(frozen=True)
 class Override:
-    """What one tenant was promised instead of its plan's own; None leaves that as it is. A unit price takes the place of tiers."""
+    """What one tenant was promised instead of its plan's own; None leaves that as it is. A unit price takes the place of tiers. What is included is of usage
+    alone: where a later version has a fee of the same key, that is left as it is."""
 
     component: str
     unit_price: Decimal | None = None
@@ -101,7 +102,7 @@ class Override:
         if component.key != self.component:
             return component
         changed = component if self.unit_price is None else replace(component, unit_price=self.unit_price, tiers=())
-        return changed if self.included is None else replace(changed, included=self.included)
+        return changed if self.included is None or component.kind not in USAGE else replace(changed, included=self.included)
 
 
 @dataclass(frozen=True)
