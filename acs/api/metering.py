@@ -16,7 +16,7 @@ from acs.api.documents import answers
 from acs.api.pages import CursorPages
 from acs.api.scoped import View
 from billing.metering import usage
-from billing.metering.errors import EvidenceGone
+from billing.metering.errors import EvidenceGone, SumsGone
 from tenants.errors import MalformedRequest
 
 LONGEST = {"hour": timedelta(days=31), "day": timedelta(days=366), "device": timedelta(days=31)}
@@ -84,7 +84,8 @@ class Usage(View):
         try:
             used = usage.used(tenant, start, end)
         except EvidenceGone as error:
-            raise MalformedRequest({"from": f"{error}: ask for whole days"}) from error
+            hint = "" if isinstance(error, SumsGone) else ": ask for whole days"
+            raise MalformedRequest({"from": f"{error}{hint}"}) from error
         told: dict[str, Any] = {"start": start, "end": end, "by": by, "active_devices": used.active_devices}
         told |= {"device_seconds": used.device_seconds, "seconds_by_cluster": used.seconds_by_cluster}
         if by == "device":

@@ -18,6 +18,13 @@ class EvidenceGone(MeteringError):
         super().__init__(_("sessions before %(day)s are not kept any more") % {"day": horizon.isoformat()})
 
 
+class SumsGone(EvidenceGone):
+    """Not even the sums of those days are kept any more: nothing that is said of them would be true."""
+
+    def __init__(self, horizon: date) -> None:
+        MeteringError.__init__(self, _("what was used before %(day)s is not known any more") % {"day": horizon.isoformat()})
+
+
 class WrongRange(MeteringError):
     """A range of time that ends before it begins, or lies where it must not."""
 

@@ -28,9 +28,14 @@ def horizon(*, now: datetime) -> date:
     return months_ago(now, settings.METERING_EVIDENCE_MONTHS)
 
 
+def horizon_of_sums(*, now: datetime) -> date:
+    """The first day whose sums by device are kept for certain."""
+    return months_ago(now, settings.METERING_DEVICE_DAY_MONTHS)
+
+
 def drop_old(*, now: datetime) -> int:
     """Months beyond their retention. Returns how many tables were dropped."""
-    evidence, days = horizon(now=now), months_ago(now, settings.METERING_DEVICE_DAY_MONTHS)
+    evidence, days = horizon(now=now), horizon_of_sums(now=now)
     dropped = 0
     for parent, before in (("billing_session", evidence), ("billing_coverage", evidence), ("billing_deviceday", days)):
         with connection.cursor() as cursor:

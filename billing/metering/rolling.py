@@ -12,8 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 import structlog
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from billing.metering import partitions
+from billing.metering.errors import EvidenceGone, WrongRange
 from billing.metering.pieces import BY_CLUSTER_DAY, SECONDS, pieces
 from billing.metering.taking import mark
 from billing.models import DirtyDay, Meter
@@ -84,7 +86,12 @@ def rebuild(cluster_id: str, day: date, *, now: datetime) -> bool:
 
 
 def again(cluster_id: str, first: date, last: date) -> None:
-    """Have every day from `first` to `last` rebuilt by the next roll-up, whatever changed."""
+    """Have every day from `first` to `last` rebuilt by the next roll-up, whatever changed. Raises: WrongRange, EvidenceGone."""
+    now = timezone.now()
+    if not first <= last <= now.astimezone(UTC).date():
+        raise WrongRange(_midnight(first), _midnight(last))
+    if first < (horizon := partitions.horizon(now=now)):
+        raise EvidenceGone(horizon)
     mark(cluster_id, _midnight(first), _midnight(last))
 
 

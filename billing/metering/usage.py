@@ -16,7 +16,7 @@ from django.db import connection
 from django.utils import timezone
 
 from billing.metering import partitions, rolling
-from billing.metering.errors import EvidenceGone
+from billing.metering.errors import EvidenceGone, SumsGone
 from billing.metering.pieces import BY_TENANT, SECONDS, pieces
 from billing.metering.series import Day, by_device, daily, hourly, polls_behind, sessions_of
 from billing.models import DirtyDay, Meter
@@ -43,7 +43,8 @@ from piece, generate_series(date_trunc('day', lower, 'UTC'), upper, interval '1 
 
 
 def used(tenant: Tenant, start: datetime, end: datetime) -> Used:
-    """From `start` to `end` (not included). Raises: EvidenceGone where a part of a day is asked for whose sessions are not kept any more."""
+    """From `start` to `end` (not included). Raises: EvidenceGone where a part of a day is asked for whose sessions are not kept any more; SumsGone where not
+    even its days are."""
     start, end = start.replace(microsecond=0), end.replace(microsecond=0)
     seconds: Counter[str] = Counter()
     devices: set[UUID] = set()
@@ -95,7 +96,10 @@ def _split(tenant: Tenant, start: datetime, end: datetime) -> tuple[list[date], 
         elif lower < upper:
             live.append((lower, upper))
         day += DAY
-    horizon = partitions.horizon(now=timezone.now())
+    now = timezone.now()
+    horizon, sums = partitions.horizon(now=now), partitions.horizon_of_sums(now=now)
+    if rolled and rolled[0] < sums:
+        raise SumsGone(sums)
     if any(lower.astimezone(UTC).date() < horizon for lower, _ in live):
         raise EvidenceGone(horizon)
     return rolled, live

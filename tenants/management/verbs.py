@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
 from tenants.errors import TenantError
 from tenants.models import Tenant
 
 ACTOR = "system:manage.py"
+NOT_PERMITTED = "42501"  # PostgreSQL's insufficient_privilege
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -29,6 +30,13 @@ class VerbCommand(BaseCommand):
             getattr(self, "do_" + verb.replace("-", "_"))(**options)
         except TenantError as error:
             raise CommandError(str(error) or "refused") from error
+        except ProgrammingError as error:
+            if getattr(error.__cause__, "sqlstate", "") != NOT_PERMITTED:
+                raise
+            login = connection.settings_dict["USER"]
+            raise CommandError(
+                f"{login}, the login of DATABASE_URL, may not do that: README names who runs which command. {error}".strip()
+            ) from error
         except (OperationalError, InterfaceError) as error:
             raise CommandError(
                 f"The database went away, or does not answer; what was done until then stays done. {error}".strip()

@@ -11,8 +11,8 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from billing.metering import corrections, coverage, rolling, usage
-from billing.metering.errors import MeteringError
+from billing.metering import corrections, coverage, partitions, rolling, usage
+from billing.metering.errors import EvidenceGone, MeteringError, SumsGone
 from billing.models import Correction
 from placement.management.telling import table, when
 from placement.models import Cluster, Device
@@ -144,8 +144,10 @@ class Command(VerbCommand):
             self._say(f"{one.cluster_id} was not watched from {when(ended)} to {when(began)}" for ended, began in gaps)
 
     def do_rebuild(self, *, cluster: str, first: date | None, last: date | None, **_: Any) -> None:
+        if cluster:
+            _cluster(cluster)
         if first is not None:
-            rolling.again(_cluster(cluster).pk, first, last or first)
+            rolling.again(cluster, first, last or first)
         self._say([f"{rolling.roll(now=timezone.now(), cluster_id=cluster)} days were rebuilt"])
 
     def _say(self, lines: Any) -> None:
@@ -178,6 +180,8 @@ def _whose(made: Correction) -> str:
 
 def _devices(tenant: Tenant, day: date) -> Iterator[str]:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    if day < (horizon := partitions.horizon_of_sums(now=timezone.now())):
+        raise SumsGone(horizon)
     rows = list(usage.by_device(tenant, start, start + DAY)[: SHOWN + 1])
     names = dict(Device.objects.of(tenant).filter(pk__in=[row["device_id"] for row in rows]).values_list("pk", "name"))
     shown = [(row["device_id"], names.get(row["device_id"], "-"), row["device_seconds"]) for row in rows[:SHOWN]]
@@ -188,7 +192,12 @@ def _devices(tenant: Tenant, day: date) -> Iterator[str]:
 
 def _sessions(tenant: Tenant, device: UUID, day: date) -> Iterator[str]:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    for part in usage.sessions_of(tenant, device, start, start + DAY):
+    shown = usage.sessions_of(tenant, device, start, start + DAY)
+    if not shown and day < (horizon := partitions.horizon(now=timezone.now())):
+        raise EvidenceGone(horizon)
+    if not shown:
+        yield "the device was not seen online that day"
+    for part in shown:
         ended = f"{when(part.ended)}, {part.reason}" if part.reason else f"{when(part.ended)} so far"
         said = f", the server last saw it {when(part.last_seen)}" if part.last_seen else ""
         yield f"{part.cluster_id} node {part.node_id}: {when(part.began)} to {ended}{said}; {part.billed} s count"

@@ -11,6 +11,7 @@ from django.db.utils import IntegrityError, NotSupportedError, ProgrammingError
 
 from billing import catalogue, concessions, corrections, invoicing, subscriptions
 from billing.closing import close
+from billing.errors import EvidenceLost
 from billing.metering import corrections as metering
 from billing.metering import partitions, rolling
 from billing.models import DeviceDay, Invoice, InvoiceLine, Session
@@ -51,6 +52,14 @@ def less(invoice, hours, devices=0):
         seconds -= off
         if not seconds:
             break
+
+
+def test_an_invoice_whose_days_are_not_kept_any_more_is_not_credited_for_them(billed, settings):
+    settings.METERING_EVIDENCE_MONTHS = settings.METERING_DEVICE_DAY_MONTHS = 2
+    DeviceDay.objects.of(billed.tenant).delete()  # its month was dropped
+    with pytest.raises(EvidenceLost, match="not known any more"):
+        corrections.correct(billed, **WHY, **LATER)
+    assert not billed.credit_notes.exists()
 
 
 def test_a_credit_note_names_the_lines_it_corrects_with_their_differences(billed):

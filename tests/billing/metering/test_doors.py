@@ -176,6 +176,21 @@ def test_the_command_corrects_and_rebuilds(run, used):
         run("correct", cluster.cluster_id, since, until, " ")
 
 
+def test_the_command_says_what_it_cannot_show_or_make_again(run, used):
+    tenant, devices, cluster = used
+    for words, why in (
+        (("rebuild", "nowhere"), "no cluster 'nowhere'"),
+        (("rebuild", cluster.cluster_id, "2019-06-01", "2019-06-30"), "not kept any more"),
+        (("rebuild", cluster.cluster_id, str(TOMORROW.date()), str(DAY.date())), "is no range of time"),
+        (("rebuild", cluster.cluster_id, str(timezone.now().date() + timedelta(days=1))), "is no range of time"),
+        (("show", tenant.account, "--month", "2019-06"), "not known any more"),
+        (("drill", tenant.account, "2019-06-11"), "not known any more"),
+        (("drill", tenant.account, "2019-06-11", str(devices[0].pk)), "not kept any more"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            run(*words)
+
+
 def test_the_command_corrects_one_tenant_or_device_and_takes_it_back(run, used):
     tenant, devices, _cluster = used
     since, until = f"{at('10:00:00'):%Y-%m-%dT%H:%MZ}", f"{at('10:05:00'):%Y-%m-%dT%H:%MZ}"
@@ -298,6 +313,8 @@ def test_the_worker_alone_meters_with_its_own_rights(fleet_cluster, database_url
     tenant, _ = lives(fleet_cluster)
     polls(fleet_cluster, at("10:00:00"), at("10:05:00"), {1})
     assert OpenSession.objects.of(tenant).count() == 1
+    refused = manage("usage", "rebuild", role="web", check=False)
+    assert re.search("CommandError: .*acs_web.* may not do that.*permission denied", refused.stderr)
     assert "days were rebuilt" in manage("usage", "rebuild", role="worker").stdout
     assert "300 s" in manage("usage", "show", tenant.account, "--month", f"{DAY:%Y-%m}", role="web").stdout
     with psycopg.connect(database_urls["worker"]) as connection:
