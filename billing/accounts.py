@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,9 @@ from tenants import audit
 from tenants.errors import MalformedRequest, WrongState
 from tenants.models import Tenant
 
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # turns what follows around, or breaks lines and mails
 FIELDS = ("name", "address", "country", "email", "currency", "tax_id", "tax_treatment", "language", "notices")
 
 
@@ -72,6 +76,10 @@ def put_rate(country: str, valid_from: date, percent: Decimal, *, now: datetime,
 
 
 def _check(account: BillingAccount) -> None:
+    account.name, account.address = account.name.strip(), "\n".join(account.address.splitlines())
+    for name, text in {"name": account.name, "address": account.address.replace("\n", "")}.items():
+        if UNSEEN.search(text):
+            raise MalformedRequest({name: _("it has signs in it that nobody sees")})
     _check_country(account.country)
     check_currency(account.currency)
     if account.tax_id:

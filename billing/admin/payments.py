@@ -26,11 +26,6 @@ def amount(row: Any) -> str:
     return f"{money.in_major(row.amount, row.currency)} {row.currency}"
 
 
-@admin.display(description=_("of it to the balance"))
-def credited(row: Payment) -> str:
-    return f"{money.in_major(row.credited, row.currency)} {row.currency}"
-
-
 @admin.register(Payment)
 class PaymentAdmin(OperatorAdmin):
     list_display: Any = (
@@ -50,7 +45,7 @@ class PaymentAdmin(OperatorAdmin):
             tenant,
             invoice,
             amount,
-            credited,
+            "to_balance",
             "left",
             "provider",
             "provider_reference",
@@ -80,6 +75,10 @@ class PaymentAdmin(OperatorAdmin):
 
     def audit_query(self, obj: Payment) -> str:
         return str(obj.invoice)
+
+    @admin.display(description=_("of it to the balance"))
+    def to_balance(self, row: Payment) -> str:
+        return f"{money.in_major(row.credited, row.currency)} {row.currency}"
 
     @admin.display(description=_("left of it"))
     def left(self, row: Payment) -> str:

@@ -15,7 +15,7 @@ HEADS = (
     *("plan", "version", "start", "end", "quantity", "unit", "unit_price", "share", "amount", "tax_percent", "tax_included", "cluster_id"),
     *("corrects_position", "before", "after"),
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what a spreadsheet would run
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 

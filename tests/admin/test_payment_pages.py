@@ -39,6 +39,11 @@ def test_a_statement_is_uploaded_and_matched(office, made):
     assert again(made).state == "paid"
     text = office.get(page(StatementEntry, "change", StatementEntry.objects.get().pk)).content.decode()
     assert made.name in text
+    upload(office, camt(entry("1250.00", reference_of(made), reference="B2")))
+    more = Payment.objects.across_tenants().get(credited__gt=0)
+    text = office.get(page(Payment, "change", more.pk)).content.decode()
+    assert text.count("1250.00 EUR") >= 2  # what came, and what of it went to the balance
+    assert "125000" not in text
     assert "/act/assign/" not in text
 
 

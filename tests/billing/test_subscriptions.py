@@ -243,11 +243,18 @@ def test_an_account_is_checked_before_it_is_kept():
         "tax_id": {"tax_id": "DE136695978"},
         "email": {"email": "nobody"},
         "language": {"language": "fr"},
+        "name": {"name": "   "},
+        "address": {"address": "Ring 1\n\u202e1 gniR"},
     }
     for field, change in wrong.items():
         with pytest.raises(MalformedRequest) as refused:
             tenant(**change)
         assert field in refused.value.errors
+    for name in ("Acme\nBcc: eve@evil.example", "Acme\r", "\u202eecremmoC", "Ac\x00me", "A\x1b[31m", "A\udcff", "A\u2028B"):
+        with pytest.raises(MalformedRequest, match="name"):
+            tenant(name=f"{name} Ltd")
+    kept = accounts.account_of(tenant(name=" شركة 😀 Ltd ", address="Ring 1\r\n10115 Berlin"))
+    assert (kept.name, kept.address) == ("شركة 😀 Ltd", "Ring 1\n10115 Berlin")
     with pytest.raises(MalformedRequest, match="reverse charge"):
         tenant(tax_treatment="reverse_charge")
     business = tenant(tax_id="136695976", tax_treatment="reverse_charge")

@@ -123,7 +123,8 @@ def test_a_csv_has_a_row_for_each_line_and_no_formulas(invoice_of):
         ("hours", "51234.25", "102.47"),
     ]
     assert {row["number"] for row in rows} == {made.name}
-    assert sheet._text("=cmd()") == "'=cmd()"
+    for formula in ("=cmd()", "\n=cmd()", "＝cmd()"):
+        assert sheet._text(formula) == f"'{formula}"
 
 
 def test_money_is_written_as_the_customers_language_does(invoice_of):
