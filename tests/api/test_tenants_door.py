@@ -24,7 +24,7 @@ def test_an_operator_makes_a_tenant_and_follows_it_through_its_life():
     chief, plan, larger = operator(), factories.plan(max_devices=7), factories.plan(max_devices=9)
     made = chief.post("tenants", {"account": "acme-inc", "plan": plan.name, "title": "Acme"})
     assert made.status_code == 201
-    assert made.json()["quota"] == {"limit": 7, "used": 0, "free": 7}
+    assert made.json()["quota"] == {"limit": 7, "used": 0, "free": 7, "max_members": None}
     changed = chief.patch("tenants/acme-inc", {"plan": larger.name, "title": "Acme Inc."}).json()
     assert (changed["title"], changed["plan"], changed["quota"]["limit"]) == ("Acme Inc.", larger.name, 9)
     for verb, state in (("suspend", "suspended"), ("resume", "active"), ("close", "closed"), ("reopen", "active")):
@@ -220,7 +220,7 @@ def test_a_tenant_sees_where_it_lives_what_it_was_promised_and_how_much_is_left(
     assert said(program.get("tenants/acme-inc/binding")) == (404, "not-found")
     key = bootstrap(customer.secret, {"registration_id": "till-7"}).json()["auth_key"]
     assert program.get("tenants/acme-inc/binding").json()["cluster_id"] == fleet_cluster.cluster_id
-    assert program.get("tenants/acme-inc/quota").json() == {"limit": 2, "used": 1, "free": 1}
+    assert program.get("tenants/acme-inc/quota").json() == {"limit": 2, "used": 1, "free": 1, "max_members": None}
     grants = program.get("tenants/acme-inc/grants")
     [grant] = grants.json()["results"]
     assert (grant["state"], grant["registration_id"], grant["enrolment_key"]) == ("issued", "till-7", str(customer.key.pk))
