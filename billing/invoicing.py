@@ -102,6 +102,7 @@ def void(invoice: Invoice, *, now: datetime, actor: str, reason: str = "") -> In
     _enter(held, held.spent - held.carried, f"void:{held.pk}", now=now, actor=actor)
     _become(held, State.VOID, State.FINALISED, settled_at=now)
     audit.record("invoice.void", actor=actor, tenant=held.tenant, target=held.name, now=now, reason=reason)
+    writing.void(held, now=now)
     dunning.settle(held.tenant, now=now, actor=actor)
     return held
 

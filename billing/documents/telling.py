@@ -37,7 +37,7 @@ def tell(paper: Paper) -> dict[str, Any]:
             "lines": [row(line, invoice) for line in paper.lines],
             "sums": _sums(invoice),
             "notes": _notes(invoice),
-            "bank": invoice.seller.get("bank", "") if invoice.payable else "",
+            "bank": invoice.seller.get("bank", "") if _asked(invoice) else "",
         }
 
 
@@ -57,6 +57,11 @@ def words(line: InvoiceLine) -> str:
         "": _("Discount “%(component)s”") % names,
     }[line.kind]
     return _("%(what)s: time that did not come") % {"what": said} if line.what == "credit" else said
+
+
+def _asked(invoice: Invoice) -> int:
+    """What it asks for, whatever has come since: nothing where it is void."""
+    return 0 if invoice.state == Invoice.State.VOID else invoice.payable
 
 
 def _title(invoice: Invoice) -> str:
@@ -90,8 +95,8 @@ def _facts(invoice: Invoice) -> list[list[str]]:
         (_("Number"), invoice.name),
         (_("Issued"), _day(invoice.issued_at, invoice)),
         (_("Period"), f"{_day(invoice.period_start, invoice)} – {_day(invoice.period_end - timedelta(seconds=1), invoice)}"),
-        (_("Due"), _day(invoice.due_at, invoice) if invoice.payable else ""),
-        (_("Payment reference"), printed(invoice) if invoice.payable else ""),
+        (_("Due"), _day(invoice.due_at, invoice) if _asked(invoice) else ""),
+        (_("Payment reference"), printed(invoice) if _asked(invoice) else ""),
         (_("Corrects"), invoice.corrects.name if invoice.corrects else ""),
         (_("Account"), invoice.buyer["account"]),
     ]
@@ -151,7 +156,7 @@ def _sums(invoice: Invoice) -> list[list[str]]:
         if minor:
             rows.append((label, minor))
     if invoice.kind == Invoice.Kind.INVOICE:
-        rows.append((_("To be paid"), invoice.payable))
+        rows.append((_("To be paid"), _asked(invoice)))
     return [[str(capfirst(label)), amount(minor, invoice)] for label, minor in rows]
 
 
@@ -163,7 +168,9 @@ def _notes(invoice: Invoice) -> list[str]:
         notes.append(_("Exempt from tax."))
     if invoice.reason:
         notes.append(_("Reason: %(reason)s") % {"reason": invoice.reason})
-    if invoice.payable and invoice.name:
+    if invoice.state == Invoice.State.VOID:
+        notes.append(_("This invoice is void: it was never owed."))
+    if _asked(invoice) and invoice.name:
         told = {"amount": amount(invoice.payable, invoice), "day": _day(invoice.due_at, invoice), "number": invoice.name}
         notes.append(_("Please transfer %(amount)s by %(day)s and name %(number)s.") % told)
     return notes

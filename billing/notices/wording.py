@@ -16,6 +16,7 @@ from babel.numbers import format_currency
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -24,6 +25,7 @@ from billing import dunning
 from billing.documents import pdf
 from billing.documents.telling import LOCALES
 from billing.models import BillingAccount, DunningCase, Invoice, Notice, QuotaWarning
+from billing.notices import writing
 from billing.owed import open_amount
 from billing.papers import paper_of
 from billing.payments import bank
@@ -74,12 +76,21 @@ def compose(notice: Notice, *, now: datetime) -> Mail | None:
 
 def _invoice(notice: Notice, account: BillingAccount, now: datetime) -> dict[str, Any] | None:  # noqa: ARG001 - every teller's signature
     made = notice.invoice
-    if made is None or made.state == Invoice.State.VOID:
+    if made is None or (made.state == Invoice.State.VOID) != notice.event.startswith(writing.VOID):
         return None
+    if made.state == Invoice.State.VOID:
+        words = {"number": made.name, "seller": _seller()}
+        return {"subject": _("Invoice %(number)s of %(seller)s is void") % words, **words, "void": True} if _has_come(made) else None
     left = open_amount(made)
     told = {"subject": _("Invoice %(number)s of %(seller)s") % {"number": made.name, "seller": _seller()}, "number": made.name}
     told |= {"total": _amount(made.gross, made, account), "period": _month(made.period_start, account)}
     return told | ({"due": _how_to_pay(made, left, account)} if left > 0 else {})
+
+
+def _has_come(made: Invoice) -> bool:
+    """Whether the customer has got it by e-mail, or may have: somebody has it in hand."""
+    rows = Notice.objects.of(made.tenant_id).filter(event=f"{made.kind}:{made.pk}")
+    return rows.filter(Q(state=Notice.State.SENT) | Q(state=Notice.State.WAITING, claimed_until__isnull=False)).exists()
 
 
 def _credit_note(notice: Notice, account: BillingAccount, now: datetime) -> dict[str, Any] | None:  # noqa: ARG001

@@ -11,11 +11,17 @@ from billing.models import DunningCase, Invoice, Notice, QuotaWarning
 from tenants.models import Tenant
 
 Kind = Notice.Kind
+VOID = "void:"  # begins the event of such a notice
 
 
 def issued(invoice: Invoice, *, now: datetime) -> None:
     """An invoice or a credit note has its number."""
     _write(invoice.tenant_id, Kind(invoice.kind), f"{invoice.kind}:{invoice.pk}", now=now, invoice=invoice)
+
+
+def void(invoice: Invoice, *, now: datetime) -> None:
+    """An invoice that the customer may have got was never owed: it has no credit note, so that nothing else tells."""
+    _write(invoice.tenant_id, Kind.INVOICE, f"{VOID}{invoice.pk}", now=now, invoice=invoice)
 
 
 def stage(case: DunningCase, *, following: str, following_at: datetime | None, now: datetime) -> None:

@@ -76,6 +76,15 @@ def test_an_english_invoice_says_who_what_and_how_much(invoice_of):
     assert pdf.render(invoicing.paper_of(made)) == document, "the same paper is the same bytes"
 
 
+def test_a_void_invoice_asks_for_nothing(invoice_of):
+    made = invoice_of()
+    invoicing.void(made, **DONE)
+    text = str(telling.tell(invoicing.paper_of(Invoice.objects.across_tenants().get(pk=made.pk))))
+    assert "is void" in text
+    for said in ("IBAN", "Please transfer", "'Due'", "Payment reference"):
+        assert said not in text
+
+
 @needs_fonts
 def test_a_chinese_invoice_is_set_in_a_chinese_font(invoice_of):
     made = invoice_of(name="上海测试有限公司", address="南京东路 1 号\n上海", language="zh-hans")

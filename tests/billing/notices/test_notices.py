@@ -101,7 +101,20 @@ def test_a_void_invoice_is_not_sent_any_more(post):
     made = invoice()
     invoicing.void(made, now=timezone.now(), **TOLD)
     assert mails(post) == []
-    assert Notice.objects.of(made.tenant).get().state == "dropped"
+    assert set(Notice.objects.of(made.tenant).values_list("state", flat=True)) == {"dropped"}
+
+
+def test_who_has_got_an_invoice_is_told_that_it_is_void(post):
+    """Nothing else would: it has no credit note."""
+    made = invoice()
+    mails(post)
+    invoicing.void(again(made), now=timezone.now(), **TOLD)
+    (mail,) = mails(post)
+    assert mail["Subject"] == f"Invoice {made.name} of Fleet GmbH is void"
+    assert "nothing of it is to be paid" in text_of(mail)
+    (attached,) = mail.iter_attachments()
+    assert attached.get_content() == pdf.render(paper_of(again(made)))
+    assert mails(post) == []
 
 
 def test_each_step_of_dunning_says_what_is_overdue_and_what_comes_next(post):
