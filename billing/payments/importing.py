@@ -21,6 +21,7 @@ from billing.payments.entries import Contents, Entry, account_of
 from tenants import audit
 
 LARGEST = 32 * 2**20  # bytes
+ASKED = 10_000  # references in one query; PostgreSQL takes 65,535 parameters
 FACTS = ("amount", "currency", "value_date")
 
 
@@ -97,7 +98,9 @@ def _put(read: Contents, facts: dict[str, Any]) -> Statement:
 def _new_ones(read: Contents) -> list[Entry]:
     """Entries that no file has brought yet. Raises: StatementRefused where the bank says something else of one that is known."""
     references = [entry.reference for entry in read.entries]
-    known = {row.bank_reference: row for row in StatementEntry.objects.filter(account=read.account, bank_reference__in=references)}
+    parts = [references[first : first + ASKED] for first in range(0, len(references), ASKED)]
+    rows = StatementEntry.objects.filter(account=read.account)
+    known = {row.bank_reference: row for part in parts for row in rows.filter(bank_reference__in=part)}
     for entry in read.entries:
         row = known.get(entry.reference)
         if row is not None and any(getattr(row, name) != getattr(entry, name) for name in FACTS):

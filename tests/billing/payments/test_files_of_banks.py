@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -12,6 +13,7 @@ from billing.errors import StatementRefused
 from billing.models import Payment, Statement, StatementEntry
 from billing.payments import importing
 from billing.payments.delimited import Shape
+from billing.payments.entries import Contents, Entry
 from billing.payments.references import reference_of, shown
 from tests.billing.payments.paid import DONE, IBAN, SPACES, again, balance, camt, entry, invoice, unread
 
@@ -207,6 +209,15 @@ def test_a_wrong_encoding_is_refused_and_nothing_stored(written, said, told):
 def test_names_of_the_east_in_a_file_of_windows_are_no_mistake():
     importing.from_csv(sparkasse("Juni", "Košice Žilina š.r.o.").encode("cp1252"), SPARKASSE, **DONE)
     assert StatementEntry.objects.get(bank_reference="E2E-4711").counterparty == "Košice Žilina š.r.o."
+
+
+def test_a_file_may_have_more_entries_than_one_query_takes():
+    """What left the account is matched by nobody, so that this is no test of time."""
+    shape = Shape(IBAN, {"reference": "ref", "amount": "sum", "date": "day"}, ";", currency="EUR")
+    known = importing.from_csv(b"ref;sum;day\nR65999;-1.00;2026-07-03\n", shape, **DONE)
+    entries = (Entry(IBAN, f"R{number}", -100, "EUR", date(2026, 7, 3), aside="debit") for number in range(66_000))
+    new = importing._new_ones(Contents(IBAN, "", tuple(entries)))
+    assert (known.new, len(new)) == (1, 65_999)
 
 
 def test_references_that_are_longer_than_we_keep_are_told_apart():
