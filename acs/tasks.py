@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from acs import clocks, forgetting, metrics, queue, sweep, wiring
+from acs import forgetting, metrics, queue, sweep, wiring
 from acs import poll as polling
 from billing import dunning, settling, warnings
 from billing.errors import ProviderAway
@@ -21,7 +21,7 @@ from placement.gateway import routes
 from placement.gateway.haproxy import GatewayError
 from placement.models import Cluster
 from placement.policies import auditing, pushing, wishes, writers
-from tenants import audit, issuers
+from tenants import audit, clocks, issuers
 from tenants.models import Tenant
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from billing import dunning, numbering
@@ -24,7 +24,7 @@ from billing.papers import Paper, drafted, paper_of
 from billing.payments.references import give
 from billing.rating.cycles import Range
 from billing.reckoning import reckon
-from tenants import audit
+from tenants import audit, clocks
 from tenants.errors import WrongState
 from tenants.models import Tenant
 
@@ -156,10 +156,7 @@ def by_name(name: str, *, of: Tenant | None = None) -> Invoice:
 
 def check_over(period: Range, now: datetime) -> None:
     """By the database's clock too: a host whose clock has stepped ahead bills nobody before his time. Raises: WrongState."""
-    with connection.cursor() as cursor:
-        cursor.execute("select clock_timestamp()")
-        truly: datetime = cursor.fetchone()[0]
-    if min(now, truly) < period.end + SETTLES:
+    if clocks.not_ahead(now) < period.end + SETTLES:
         raise WrongState(_("the period is not over yet"))
 
 

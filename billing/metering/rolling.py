@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from billing.metering import partitions
@@ -21,6 +21,7 @@ from billing.metering.taking import mark
 from billing.models import DirtyDay, Meter
 from placement.models import Stay
 from placement.presence import JOIN_AS_USUAL, JOIN_BY_HASH
+from tenants import clocks
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,11 @@ with {pieces(BY_CLUSTER_DAY)}, days as materialized (
 
 
 def roll(*, now: datetime, cluster_id: str = "") -> int:
-    """Rebuild every day that was touched since it was last rebuilt, of one cluster or of all. Returns how many days were."""
+    """Rebuild every day that was touched since it was last rebuilt, of one cluster or of all. Returns how many days were.
+
+    Never later than it is by the database's clock: a host whose clock is ahead would take days for too old to be made again, and overlook what comes until then.
+    """
+    now = clocks.not_ahead(now)
     for known in Meter.objects.filter(**({"pk": cluster_id} if cluster_id else {})).values_list("pk", flat=True):
         mark_changed_stays(known, now=now)
     touched = DirtyDay.objects.filter(**({"cluster_id": cluster_id} if cluster_id else {}))
@@ -113,9 +118,13 @@ def changes(meter: Meter, stays: QuerySet[Stay]) -> Iterator[datetime]:
     """
     if meter.stays_seen_at is None:
         return
-    known = stays.filter(cluster_id=meter.pk, changed_at__gt=meter.stays_seen_at - CLOCKS_DIFFER)
-    for since, until in known.values_list("since", "until"):
-        yield since if until is None or since >= meter.stays_seen_at - DAY else until
+    lately = {"changed_at__gt": meter.stays_seen_at - CLOCKS_DIFFER}
+    came = Exists(
+        stays.filter(tenant=OuterRef("tenant"), until=OuterRef("since"), **lately)
+    )  # a move that was told meanwhile, however long ago it was
+    known = stays.filter(cluster_id=meter.pk, **lately).annotate(came=came)
+    for since, until, moved_here in known.values_list("since", "until", "came"):
+        yield since if until is None or moved_here or since >= meter.stays_seen_at - DAY else until
 
 
 def _midnight(day: date) -> datetime:

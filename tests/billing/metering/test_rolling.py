@@ -14,7 +14,7 @@ from billing.models import Correction, DeviceDay, DirtyDay, UsageHour
 from placement import stays
 from placement.models import Cluster, Stay
 from tenants.models import AuditEvent
-from tests.billing.metering.world import DAY, at, by_device, lives, poll, polls, roll, seconds
+from tests.billing.metering.world import DAY, at, by_device, device, lives, poll, polls, roll, seconds
 
 pytestmark = pytest.mark.django_db
 TOMORROW = DAY + timedelta(days=1)
@@ -171,6 +171,33 @@ def test_a_move_that_is_told_late_moves_what_was_counted(fleet_clusters):
         roll()
 
 
+def test_two_moves_that_are_told_late_between_two_looks_move_what_was_counted(fleet_clusters):
+    a, b = fleet_clusters(), fleet_clusters()
+    tenant, _ = lives(a)
+    device(tenant, b, 7)
+    for cluster, node in ((a, 1), (b, 7)):
+        polls(cluster, at("10:00:00"), at("11:00:00"), {node})
+    roll()
+    stays.move(tenant, b.cluster_id, at("10:40:00"))
+    stays.move(tenant, a.cluster_id, at("09:00:00", day=1))
+    roll()
+    sums = UsageHour.objects.of(tenant).order_by("hour").values_list("cluster_id", "seconds")
+    assert dict(sums) == usage.used(tenant, DAY, TOMORROW).seconds_by_cluster == {a.cluster_id: 2400, b.cluster_id: 1200}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=900)])
+def test_sums_are_made_and_made_again_by_a_host_whose_clock_is_ahead(fleet_clusters, ahead):
+    a, b = fleet_clusters(), fleet_clusters()
+    tenant, _ = lives(a)
+    polls(a, at("10:00:00"), at("11:00:00"), {1})
+    rolling.roll(now=timezone.now() + ahead)
+    assert seconds(tenant) == 3600
+    stays.move(tenant, b.cluster_id, at("10:40:00"))
+    for _ in range(2):
+        assert usage.used(tenant, DAY, TOMORROW).seconds_by_cluster == {a.cluster_id: 2400}
+        roll()
+
+
 def test_a_tenant_lives_on_one_cluster_at_a_time(fleet_clusters):
     a, b = fleet_clusters(), fleet_clusters()
     tenant, _ = lives(a)
@@ -216,8 +243,12 @@ def test_months_are_made_ahead_and_dropped_when_they_are_old(settings):
     settings.METERING_EVIDENCE_MONTHS = 3
     assert partitions.drop_old(now=now) >= 2
     assert old not in months()
-    with pytest.raises(ProgrammingError, match="are not dropped"), transaction.atomic():
-        partitions.drop_old(now=now + timedelta(days=200))
+    settings.METERING_EVIDENCE_MONTHS = 13
+    partitions.make(now - timedelta(days=200), now - timedelta(days=200))
+    partitions.drop_old(now=now + timedelta(days=300))  # a host whose clock is ahead
+    assert old in months()
+    with pytest.raises(ProgrammingError, match="are not dropped"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("select billing_drop_months('billing_session', current_date)")
 
 
 def test_sums_outlive_their_evidence(fleet_cluster, settings):
