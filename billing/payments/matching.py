@@ -17,7 +17,7 @@ from tenants.errors import TenantError
 
 log = structlog.get_logger(__name__)
 ACTOR = "system:payments"
-NUMBER = re.compile(r"(?<![0-9A-Z-])((?:[A-Z0-9]{1,8}-)?[A-Z0-9]{1,8}-[0-9]{4}-[0-9]{6})(?![0-9A-Z-])")
+NUMBER = re.compile(r"(?<![0-9A-Z-])((?:[A-Z0-9]{1,8}-)?[A-Z0-9]{1,8}-[0-9]{4}-[0-9]{6,10})(?![0-9A-Z-])")
 State, Reason = StatementEntry.State, StatementEntry.Reason
 PAYABLE = (Invoice.State.FINALISED, Invoice.State.UNCOLLECTIBLE)
 

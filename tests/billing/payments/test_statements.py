@@ -6,7 +6,7 @@ import pytest
 
 from billing import concessions, corrections, invoicing
 from billing.errors import StatementRefused
-from billing.models import CreditEntry, Payment, Statement, StatementEntry
+from billing.models import CreditEntry, NumberSeries, Payment, Statement, StatementEntry
 from billing.owed import open_amount
 from billing.payments import assigning, given, importing, matching
 from billing.payments.delimited import Shape
@@ -78,6 +78,14 @@ def test_parts_add_up_and_what_is_more_goes_to_the_balance():
     last = Payment.objects.of(made.tenant).first()
     assert (last.amount, last.credited) == (2000, 549)
     assert CreditEntry.objects.of(made.tenant).get(reference=f"payment:{last.pk}").amount == 549
+
+
+def test_the_number_of_a_millionth_invoice_is_known():
+    NumberSeries.objects.create(series="INV", year=2026, last=999_999)
+    made = invoice()
+    assert made.name == "INV-2026-1000000"
+    take(entry("34.51", f"Invoice {made.name}"))
+    assert again(made).state == "paid"
 
 
 def test_a_number_in_the_text_pays_only_the_very_amount():
