@@ -30,6 +30,10 @@ class VerbCommand(BaseCommand):
             getattr(self, "do_" + verb.replace("-", "_"))(**options)
         except TenantError as error:
             raise CommandError(str(error) or "refused") from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise CommandError(f"{error.filename}: {error.strerror}") from error
         except ProgrammingError as error:
             if getattr(error.__cause__, "sqlstate", "") != NOT_PERMITTED:
                 raise

@@ -60,6 +60,8 @@ def test_drafts_are_made_and_finalised_by_hand_and_mistakes_are_told():
         ["finalise", made.name],
         ["finalise", f"{tenant.account}/{TEXT}"],
         ["draft", "nobody"],
+        ["csv", made.name, "--out", "/no/such/folder/a.csv"],
+        ["pdf", made.name, "--out", "/no/such/folder/a.pdf"],
     ):
         with pytest.raises(CommandError):
             run(*words)

@@ -161,6 +161,29 @@ def test_another_device_behind_the_same_node_has_a_session_of_its_own(fleet_clus
     assert by_device(tenant) == {first.pk: 60, second.pk: 60}
 
 
+def test_what_is_said_of_another_device_behind_the_same_node_is_not_said_of_the_one_before(fleet_cluster):
+    tenant, [first] = lives(fleet_cluster)
+    poll(fleet_cluster, at("10:00:00"), {1})
+    poll(fleet_cluster, at("10:01:00"), {1})
+    Device.objects.of(tenant).update(gone_at=at("10:01:10"))
+    device(tenant, fleet_cluster, 1)
+    poll(fleet_cluster, at("10:02:00"), set(), {1: at("10:01:50")})
+    assert spans(tenant) == [("10:00:00", "10:01:00", "gone")]
+    roll()
+    assert by_device(tenant) == {first.pk: 60}
+
+
+def test_another_device_behind_the_same_node_is_no_sign_that_one_in_doubt_was_there(fleet_cluster):
+    tenant, [_first] = lives(fleet_cluster)
+    poll(fleet_cluster, at("10:00:00"), {1}, server_started=at("09:00:00"))
+    poll(fleet_cluster, at("10:01:00"), {1}, server_started=at("09:00:00"))
+    poll(fleet_cluster, at("10:01:30"), set(), {1: None}, server_started=at("10:01:20"))
+    Device.objects.of(tenant).update(gone_at=at("10:01:40"))
+    device(tenant, fleet_cluster, 1)
+    poll(fleet_cluster, at("10:02:00"), {1}, server_started=at("10:01:20"))
+    assert spans(tenant) == [("10:00:00", "10:01:00", "gone")]
+
+
 def test_nodes_of_no_tenant_are_nobodys_time(fleet_cluster):
     tenant, _ = lives(fleet_cluster)
     poll(fleet_cluster, at("10:00:00"), {1, 99})
