@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from billing.models import BillingAccount, Invoice, InvoiceLine, Subscription
@@ -77,7 +77,7 @@ def _row(position: int, line: Line, treatment: Treatment) -> InvoiceLine:
         start=line.time.start,
         end=line.time.end,
         share=str(line.share),
-        percent=treatment.percent(line.time.start.astimezone(UTC).date()),
+        percent=treatment.of(line),
         clusters=[{"cluster_id": each.cluster_id, "seconds": each.seconds, "amount": each.amount} for each in line.clusters],
         evidence=line.evidence.value,
         **{name: getattr(line, name) for name in names},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, date
+from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
@@ -11,7 +13,7 @@ from billing import accounts, concessions
 from billing.errors import EvidenceLost, NoTaxRate, NotRateable
 from billing.metering import usage
 from billing.metering.errors import EvidenceGone
-from billing.models import BillingAccount
+from billing.models import BillingAccount, Invoice, InvoiceLine
 from billing.phases import phases_of
 from billing.rating import rate, tax
 from billing.rating.cycles import Range
@@ -49,9 +51,23 @@ def reckon(tenant: Tenant, period: Range) -> Reckoned | None:
         raise NotRateable(_("two currencies within one month: %(currencies)s") % {"currencies": ", ".join(currencies)})
     account = accounts.account_of(tenant)
     lines = lines_of(tenant, phases, period)
-    treatment = accounts.treatment_of(account) if lines else tax.Treatment(tax.Kind.EXEMPT)
+    treatment = (
+        replace(accounts.treatment_of(account), charged=_charged(tenant, lines, period)) if lines else tax.Treatment(tax.Kind.EXEMPT)
+    )
     foot = foot_of(lines, treatment, balance=max(concessions.balance_of(tenant, currencies[0]), 0) if lines else 0)
     return Reckoned(period, account, currencies[0], phases, treatment, lines, foot)
+
+
+def _charged(tenant: Tenant, lines: Sequence[Line], period: Range) -> tuple[tuple[date, Decimal], ...]:
+    """At how many percent the fees were invoiced that credits take back, where that was in an earlier month (fees of a year)."""
+    begun = sorted({line.begun for line in lines if line.begun is not None and line.begun < period.start})
+    rows = InvoiceLine.objects.filter(
+        invoice__in=Invoice.objects.of(tenant).filter(kind=Invoice.Kind.INVOICE), what="charge", due__in=begun
+    )
+    percents = (
+        dict(rows.exclude(invoice__state__in=[Invoice.State.DRAFT, Invoice.State.VOID]).values_list("due", "percent")) if begun else {}
+    )
+    return tuple((due.astimezone(UTC).date(), percents[due]) for due in begun if due in percents)
 
 
 def lines_of(tenant: Tenant, phases: Sequence[Phase], period: Range) -> tuple[Line, ...]:

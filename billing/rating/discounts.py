@@ -83,4 +83,5 @@ def _line(coupon: Coupon, theirs: list[Couponed], off: int, currency: str) -> Li
         unit_price=money.in_major(-off, currency),
         amount=-off,
         inclusive=first.inclusive,
+        begun=first.begun if len({each.line.begun for each in theirs}) == 1 else None,
     )

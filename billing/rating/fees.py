@@ -91,4 +91,5 @@ def _line(phase: Phase, component: PriceComponent, tenure: Tenure, *, what: What
         share=share,
         inclusive=phase.terms.inclusive,
         cluster_id=tenure.cluster_id,
+        begun=max(tenure.start, cycle.start) if what == What.CREDIT else None,
     )

@@ -51,12 +51,16 @@ def thaw(documents: Iterable[dict[str, Any]]) -> tuple[Phase, ...]:
 
 
 def freeze_treatment(treatment: Treatment) -> dict[str, Any]:
-    return {"kind": treatment.kind.value, "rates": [[first.isoformat(), str(percent)] for first, percent in treatment.rates]}
+    told = {"kind": treatment.kind.value, "rates": [[first.isoformat(), str(percent)] for first, percent in treatment.rates]}
+    charged = [[day.isoformat(), str(percent)] for day, percent in treatment.charged]
+    return told | ({"charged": charged} if charged else {})
 
 
 def thaw_treatment(document: dict[str, Any]) -> Treatment:
-    rates = tuple((date.fromisoformat(first), Decimal(percent)) for first, percent in document["rates"])
-    return Treatment(TaxKind(document["kind"]), rates)
+    rates, charged = (
+        tuple((date.fromisoformat(day), Decimal(percent)) for day, percent in document.get(name, ())) for name in ("rates", "charged")
+    )
+    return Treatment(TaxKind(document["kind"]), rates, charged)
 
 
 def _component(each: PriceComponent) -> dict[str, Any]:

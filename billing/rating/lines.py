@@ -53,7 +53,8 @@ class Line:
 
     `component`: the key of a price component, or a coupon's code. `unit_price` in major units of the currency, `amount` in minor ones. `quantity` is
     exact to six places; `share` is the part of a cycle or month that the price was charged for. `time`: what it pays for. `inclusive`: tax is in it.
-    `phase`: when its phase began. A coupon's line has its percentage, or 1, as quantity, and what it took off as price and amount.
+    `phase`: when its phase began. A coupon's line has its percentage, or 1, as quantity, and what it took off as price and amount. `begun`: when the
+    charge fell due that a credit takes back.
     """
 
     what: What
@@ -73,6 +74,7 @@ class Line:
     inclusive: bool = False
     cluster_id: str = ""
     clusters: tuple[ClusterShare, ...] = ()
+    begun: datetime | None = None
 
     @property
     def evidence(self) -> Evidence:

@@ -35,10 +35,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Treatment:
-    """How one customer is taxed. `rates`: (first day, percent) of its country, needed for the standard treatment alone."""
+    """How one customer is taxed. `rates`: (first day, percent) of its country, needed for the standard treatment alone. `charged`: at how many percent a fee
+    was invoiced that fell due on a day of an earlier month: what is given back of it is taxed so, however the customer is taxed by now."""
 
     kind: Kind
     rates: tuple[tuple[date, Decimal], ...] = ()
+    charged: tuple[tuple[date, Decimal], ...] = ()
+
+    def of(self, line: Line) -> Decimal:
+        """A line's rate: that of the first day that it pays for, or that the charge which it takes back paid for. Raises: NoTaxRate."""
+        day = (line.begun or line.time.start).astimezone(UTC).date()
+        known = dict(self.charged) if line.begun else {}
+        return known[day] if day in known else self.percent(day)
 
     def percent(self, day: date) -> Decimal:
         """The rate on a day. Raises: NoTaxRate."""
@@ -69,13 +77,13 @@ class BadTaxId(ValueError):
 
 
 def taxes(lines: Iterable[Line], treatment: Treatment) -> tuple[Tax, ...]:
-    """One amount per rate (of prices with tax and without it apart), highest rate first. A line is taxed as of the first day that it pays for.
+    """One amount per rate (of prices with tax and without it apart), highest rate first. A line is taxed by `Treatment.of`.
 
     Prices that include tax stay what they are where no tax is due. Raises: NoTaxRate.
     """
     sums: dict[tuple[Decimal, bool], int] = {}
     for line in lines:
-        key = treatment.percent(line.time.start.astimezone(UTC).date()), line.inclusive
+        key = treatment.of(line), line.inclusive
         sums[key] = sums.get(key, 0) + line.amount
     return tuple(_tax(percent, inclusive, total) for (percent, inclusive), total in sorted(sums.items(), reverse=True))
 

@@ -92,6 +92,27 @@ def test_a_credit_note_is_of_the_entity_that_issued_the_invoice(settings):
     assert checks.check(now=after(JULY)) == []
 
 
+@pytest.mark.parametrize("first", ["standard", "reverse_charge"])
+def test_what_is_given_back_of_a_year_is_taxed_as_it_was_charged(first):
+    """However the customer is taxed by now: nobody gets tax back that was not charged, or loses what was."""
+    then = {"standard": "reverse_charge", "reverse_charge": "standard"}[first]
+    tenant = sold.subscriber(sold.version("365.00", interval="year"))
+    accounts.put(tenant, tax_id="DE136695976", tax_treatment=first, **sold.TOLD)
+    concessions.make_coupon("TENTH", percent=Decimal(10), **sold.TOLD)
+    concessions.redeem(tenant, "TENTH", **sold.TOLD)
+    close(month_of(sold.BEGIN), **DONE)
+    accounts.put(tenant, tax_treatment=then, **sold.told(sold.at(5)))
+    subscriptions.end(tenant, **sold.told(sold.at(10)))
+    before = invoicing.preview(tenant, JUNE, after()).invoice
+    close(JUNE, **DONE)
+    made = Invoice.objects.of(tenant).get(period_start=JUNE.start)
+    tax = -5558 if first == "standard" else 0  # 19 % of the 292.50 that are given back
+    assert (made.net, made.tax, made.gross) == (-29250, tax, -29250 + tax) == (before.net, before.tax, before.gross)
+    assert set(made.lines.values_list("percent", flat=True)) == {Decimal(19) if first == "standard" else Decimal(0)}
+    assert corrections.correct(made, reason="nothing has changed", now=after() + timedelta(days=1), **TOLD).difference == 0
+    assert checks.check(now=after()) == []
+
+
 def test_a_dry_run_of_a_closed_month_counts_no_invoice_that_was_void():
     """The close leaves it alone, too: whoever wants it billed after all drafts it anew."""
     tenant = sold.subscriber()
