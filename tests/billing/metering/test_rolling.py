@@ -47,6 +47,20 @@ def test_a_poll_during_a_rebuild_leaves_the_day_marked(fleet_cluster):
     assert seconds(tenant) == 360
 
 
+def test_a_doubt_that_ends_after_midnight_makes_the_day_before_again(fleet_cluster):
+    tenant, [one] = lives(fleet_cluster)
+    before, after = {"server_started": at("09:00:00")}, {"server_started": at("23:59:10")}
+    poll(fleet_cluster, at("23:58:00"), {1}, **before)
+    poll(fleet_cluster, at("23:59:00"), {1}, **before)
+    poll(fleet_cluster, at("23:59:30"), set(), {1: None}, **after)
+    poll(fleet_cluster, at("00:00:30", day=1), set(), {1: None}, **after)
+    roll()
+    assert by_device(tenant) == {one.pk: 60}
+    poll(fleet_cluster, at("00:01:30", day=1), {1}, **after)
+    roll()
+    assert by_device(tenant) == {one.pk: 210} == {one.pk: seconds(tenant)}
+
+
 def test_a_correction_flows_into_every_sum_and_stays(fleet_cluster):
     tenant, [one] = lives(fleet_cluster)
     polls(fleet_cluster, at("10:00:00"), at("11:30:00"), {1})

@@ -90,6 +90,27 @@ def test_a_device_that_one_poll_saw_is_active_for_no_second(fleet_cluster):
     assert usage.used(tenant, DAY, DAY + timedelta(days=1)).active_devices == 1
 
 
+def test_who_left_as_a_period_begins_is_not_active_in_it(fleet_cluster):
+    tenant, _ = lives(fleet_cluster)
+    polls(fleet_cluster, at("10:58:00"), at("11:00:00"), {1})
+    poll(fleet_cluster, at("11:00:30"), set(), {1: at("11:00:00")})
+    assert spans(tenant) == [("10:58:00", "11:00:00", "offline")]
+    polls(fleet_cluster, at("23:58:00"), at("00:00:00", day=1), {1})  # and is still there, as far as anybody knows
+    for start in (at("11:00:00"), at("00:00:00", day=1)):
+        assert usage.used(tenant, start, start + timedelta(hours=1)).active_devices == 0
+        assert usage.used(tenant, start - timedelta(seconds=1), start).active_devices == 1
+
+
+def test_who_comes_as_its_tenant_leaves_is_not_active(fleet_cluster):
+    tenant, _ = lives(fleet_cluster)
+    poll(fleet_cluster, at("12:00:00"), {1})
+    stays.end(tenant, at=at("12:00:00"))
+    poll(fleet_cluster, at("12:00:30"), set())
+    for _ in range(2):
+        assert usage.used(tenant, DAY, DAY + timedelta(days=1)).active_devices == 0
+        roll()
+
+
 def test_sessions_are_split_at_midnight_utc(fleet_cluster):
     tenant, _ = lives(fleet_cluster)
     polls(fleet_cluster, at("23:58:00"), at("00:02:00", day=1), {1})
