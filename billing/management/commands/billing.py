@@ -46,7 +46,10 @@ class Command(CustomerVerbs, VerbCommand):
         listed.add_argument("--state", choices=Invoice.State.values)
         meanings = {"show": "an invoice and its lines", "void": "it was never owed", "uncollectible": "nobody expects it to be paid"}
         for verb, meaning in {**meanings, "finalise": "number the draft of ACCOUNT/MONTH"}.items():
-            verbs.add_parser(verb, help=meaning).add_argument("number")
+            one = verbs.add_parser(verb, help=meaning)
+            one.add_argument("number")
+            if verb in ("void", "uncollectible"):
+                one.add_argument("reason", nargs="?", default="", help="goes into the audit")
         for verb in ("pdf", "html", "csv"):
             paper = verbs.add_parser(verb, help=f"an invoice as {verb.upper()}")
             paper.add_argument("number")
@@ -113,11 +116,11 @@ class Command(CustomerVerbs, VerbCommand):
     def do_csv(self, *, number: str, out: Path, **_: Any) -> None:
         out.write_text(sheet.render(paper_of(invoicing.by_name(number))), encoding="utf-8")
 
-    def do_void(self, *, number: str, **_: Any) -> None:
-        invoicing.void(invoicing.by_name(number), **self.acted)
+    def do_void(self, *, number: str, reason: str, **_: Any) -> None:
+        invoicing.void(invoicing.by_name(number), reason=reason, **self.acted)
 
-    def do_uncollectible(self, *, number: str, **_: Any) -> None:
-        invoicing.mark_uncollectible(invoicing.by_name(number), **self.acted)
+    def do_uncollectible(self, *, number: str, reason: str, **_: Any) -> None:
+        invoicing.mark_uncollectible(invoicing.by_name(number), reason=reason, **self.acted)
 
     def do_correct(self, *, number: str, reason: str, **_: Any) -> None:
         try:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from billing.models import Invoice
 from billing.rating.cycles import month_of, months_after
+from tenants.models import AuditEvent
 from tests.billing import sold
 from tests.billing.invoices.conftest import SELLER
 from tests.conftest import manage
@@ -53,7 +54,8 @@ def test_drafts_are_made_and_finalised_by_hand_and_mistakes_are_told():
     assert "(not issued)" in run("draft", tenant.account, "--month", TEXT)
     assert "INV-" in run("finalise", f"{tenant.account}/{TEXT}")
     made = Invoice.objects.of(tenant).get()
-    run("uncollectible", made.name)
+    run("uncollectible", made.name, "insolvent")
+    assert AuditEvent.objects.of(tenant).get(verb="invoice.mark_uncollectible").detail["reason"] == "insolvent"
     for words in (
         ["void", made.name],
         ["show", "INV-1"],
