@@ -242,7 +242,8 @@ class Meaning:
             return False
         routers = [device for device in tenant.devices if set(device.tags) & via and device != one]
         return any(self._to(tenant, word, one, target, whole=True) for word in rule.dst) and any(
-            any(target in route for route in router.routes) or (router.exit and self._outside(tenant, one, target)) for router in routers
+            any(target in route for route in router.routes) or (router.exit and self._outside(tenant, one, target, whole=True))
+            for router in routers
         )
 
     def _peering(self, peering: PeeringFact, tenant: TenantFact, one: DeviceFact, target: Address, packet: tuple[str, int]) -> bool:
@@ -298,7 +299,7 @@ class Meaning:
         if own is not None:
             return not whole and self._is(tenant, word, own)
         text = tenant.document.hosts[word.text].text if word.text in tenant.document.hosts else word.text
-        routed, outside = self._routed(tenant, one, target), self._outside(tenant, one, target)
+        routed, outside = self._routed(tenant, one, target), self._outside(tenant, one, target, whole=whole)
         if text == "*":
             return routed or outside
         if text == "autogroup:internet":
@@ -316,9 +317,12 @@ class Meaning:
         """Whether another device of the tenant routes the address."""
         return any(target in route for device in tenant.devices if device != one for route in device.routes)
 
-    def _outside(self, tenant: TenantFact, one: DeviceFact, target: Address) -> bool:
-        """Whether the address lies in the Internet and the tenant has another exit node. What anybody routes is not the Internet to anyone."""
+    def _outside(self, tenant: TenantFact, one: DeviceFact, target: Address, *, whole: bool = False) -> bool:
+        """Whether the address lies in the Internet and the tenant has another exit node. What anybody routes is not the Internet to anyone. `whole`: by way of
+        routers that the rule names it is the server's own Internet, which they alone are reached for."""
         if not any(device.exit for device in tenant.devices if device != one):
             return False
+        if whole:
+            return any(target in network for network in INTERNET)
         routes = [route for other in self.cluster.tenants for device in other.devices for route in device.routes]
         return any(target in network for network in INTERNET) and target.is_global and not any(target in route for route in routes)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from placement.policies.compiling import LITERAL_FORM, SELF_FORM, compile_cluster
 from placement.policies.facts import ClusterFact, DeviceFact, PeeringFact, TenantFact
-from tenants.policies.document import Service, Word
+from tenants.policies.document import Document, Place, Rule, Service, Word
 from tests.placement.policies.oracle import Meaning, Node, Server
 from tests.placement.policies.worlds import PACKETS, PROBES, address, clusters
 
@@ -88,3 +88,16 @@ def test_a_peering_lends_nobody_an_exit_node() -> None:
 
 def lap(account: str, number: int) -> DeviceFact:
     return DeviceFact(f"{account}-lap", "lap", addresses=address(number, 1))
+
+
+def test_the_internet_by_way_of_an_exit_node_that_a_rule_names_is_the_servers_own() -> None:
+    """Whatever is not for the Internet at large, such as an address for documentation, leaves there too: at an exit node of the tenant's own."""
+    rule = Rule("acls[0]", Place(), (Word("*"),), (Word("*"),), via=(Word("tag:web"),))
+    document = Document(tags={"tag:web": ()}, rules=(rule,))
+    exit_node = DeviceFact("acme-exit", "exit", addresses=address(0, 0), exit=True, tags=("tag:acme--web",))
+    cluster = ClusterFact("eu1", (TenantFact("acme", document, (exit_node, lap("acme", 0))),), ())
+    server, meaning = Server(compile_cluster(cluster).text, cluster), Meaning(cluster)
+    one = next(node for node in server.nodes if node.device.id == "acme-lap")
+    for outside in map(ipaddress.ip_address, ("192.0.2.1", "8.8.8.8")):
+        assert server.reaches(one, outside, "tcp", 22)
+        assert meaning.allows(cluster.tenants[0], one.device, outside, "tcp", 22)
