@@ -1,4 +1,4 @@
-"""Metering, billing, peerings, routes and pushes in a real browser: every list and one row of each, in both languages and sizes."""
+"""Metering, billing, peerings, routes and pushes in a real browser: every list in both languages and sizes, and one row of each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from billing import corrections
 from billing.models import Invoice
 from tests.admin import rows
 from tests.billing.invoices.conftest import SELLER
+from tests.browser.conftest import PICTURES
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes, pytest.mark.browser]
 POLICIES = ("policypush", "clusterpolicy", "auditfinding", "route", "pollrun")
@@ -40,7 +41,7 @@ def test_every_list_and_a_row_of_it_fit_both_sizes(language, at_the_browser, fle
         olga.goes(f"/admin/{each}/")
         olga.shows(f"{name}-list-{language}")
         first = olga.page.locator("#result_list tbody th a").first
-        if first.count():
+        if first.count() and (language == "en" or PICTURES):
             olga.goes(first.get_attribute("href"))
             olga.shows(f"{name}-{language}")
     olga.goes("/admin/billing/books/?check=1")

@@ -1,6 +1,6 @@
 """SIGKILL of an import before and after each of its statements and commits: imported again, every entry is there once, and every payment.
 
-Every seventh of these points, every one with ACS_EXAMPLES set.
+Every eleventh of these points, every one with ACS_EXAMPLES set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.billing.payments.paid import DONE, IBAN, again, camt, entry, invoice
 from tests.conftest import service_environment
 from tests.live import ROOT
 
-STEP = 1 if os.environ.get("ACS_EXAMPLES") else 7
+STEP = 1 if os.environ.get("ACS_EXAMPLES") else 11
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 
