@@ -84,11 +84,11 @@ def test_on_the_simulator_devices_appear_leave_and_free_their_slots(db, tmp_path
         stack.enter_context(run_consumer(tmp_path))
         device = stack.enter_context(machine(server, tmp_path / "device"))
         device.join(service.bootstrap(customer.secret).auth_key, "till-7")
-        wait_for(lambda: Device.objects.of(customer.tenant).filter(name="till-7").exists(), "the consumer saw it", seconds=3)
+        wait_for(lambda: Device.objects.of(customer.tenant).filter(name="till-7").exists(), "the consumer saw it")
         look_again(cluster_id)
         assert Device.objects.of(customer.tenant).get().online
         with server.admin() as admin:
             admin.delete_node(Device.objects.of(customer.tenant).get().node_id)
-        wait_for(lambda: Device.objects.of(customer.tenant).filter(gone_at__isnull=False).exists(), "the consumer saw it go", seconds=3)
+        wait_for(lambda: Device.objects.of(customer.tenant).filter(gone_at__isnull=False).exists(), "the consumer saw it go")
         look_again(cluster_id)
         assert customer.quota().used == 0
