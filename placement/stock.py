@@ -38,9 +38,9 @@ NOT_THERE = 404
 State = StockedKey.State
 
 # who queues goes first: of a tenant whose devices queue, newcomers take nothing
+# `next` is made once: as a part of the join it could be asked anew for every row, and each time hold another key that others then pass over.
 TAKE = """
-update placement_stockedkey s set state = 'taken', taken_at = %(now)s, grant_id = %(grant_id)s, secret_sealed = ''
-from (
+with next as materialized (
     select id, secret_sealed from placement_stockedkey
     where tenant_id = %(tenant_id)s and cluster_id = %(cluster_id)s and state = 'ready' and ephemeral = %(ephemeral)s
       and expires_at between %(earliest)s and %(latest)s
@@ -49,7 +49,8 @@ from (
           where g.cluster_id = %(cluster_id)s and g.tenant_id = %(tenant_id)s and g.ephemeral = %(ephemeral)s and g.state = 'queued' and g.tags = '{}'
       ))
     order by expires_at limit 1 for update skip locked
-) next where s.id = next.id returning s.id, s.key_id, s.expires_at, next.secret_sealed
+) update placement_stockedkey s set state = 'taken', taken_at = %(now)s, grant_id = %(grant_id)s, secret_sealed = ''
+from next where s.id = next.id returning s.id, s.key_id, s.expires_at, next.secret_sealed
 """
 
 
